@@ -1,0 +1,74 @@
+/**
+ * What a place that mail is delivered to must be able to do. One file a kind stands beside this one; the poll knows only
+ * this interface. An implementation never decides what is tried again: it reports an outcome, the policy decides.
+ */
+
+import type { StoredMessage } from '../mail/message.ts';
+
+/**
+ * How one attempt ended.
+ * - `confirmed`: the destination took responsibility (SMTP 2xx after the final dot, HTTP 2xx).
+ * - `deferred`: not taken, and a later attempt may succeed (4xx, network, timeout before the final step).
+ * - `rejected`: not taken, and will not be (SMTP 5xx, HTTP 4xx but for 408, 425, 429).
+ * - `inDoubt`: everything was sent, but the reply to the final step never came. It may have been taken.
+ */
+export type OutcomeKind = 'confirmed' | 'deferred' | 'rejected' | 'inDoubt';
+
+/** The outcome for one recipient of a destination that knows recipients. */
+export interface RecipientOutcome {
+  readonly kind: OutcomeKind;
+  /** The destination's own words for this recipient, cut and escaped. */
+  readonly said: string;
+}
+
+export interface Outcome {
+  /**
+   * Over all recipients: `inDoubt` if any is, else `deferred` if any is, else `rejected` if any is, else `confirmed`.
+   */
+  readonly kind: OutcomeKind;
+  /** The destination's own words (queue id, status line), cut and escaped: the evidence. */
+  readonly said: string;
+  /**
+   * `destination` if any other message would have met the same (connection refused, login failed, HTTP 503): feeds the
+   * circuit breaker. `message` if it is this message or its recipients.
+   */
+  readonly scope: 'message' | 'destination';
+  /** Retry-After, in milliseconds, where the destination named one. */
+  readonly retryAfter?: number;
+  /** By address; absent for destinations without recipients. Holds the recipients of this attempt only. */
+  readonly recipients?: Readonly<Record<string, RecipientOutcome>>;
+  /** Set if the destination asked never to be called again (HTTP 410). */
+  readonly gone?: boolean;
+}
+
+/** One message on its way to one destination. */
+export interface Delivery {
+  readonly message: StoredMessage;
+  readonly account: string;
+  readonly uniqueId: string;
+  /**
+   * The same for every attempt of this message to this destination, over restarts and a rebuilt ledger: derived from
+   * (account, unique-id, fingerprint, destination). At most 64 characters of [A-Za-z0-9_-]. Webhooks send it as
+   * `webhook-id`.
+   */
+  readonly idempotencyKey: string;
+  /** 1 for the first. */
+  readonly attempt: number;
+  /** When mailferry first saw the message. */
+  readonly firstSeen: Date;
+  /** Recipients that need no further attempt (confirmed or rejected before), by address. */
+  readonly settled: ReadonlySet<string>;
+  /** Aborted when the worker must stop at once or the attempt's time is up. */
+  readonly signal: AbortSignal;
+}
+
+/** A destination with its connections. Made from its config by `delivery/open.ts`; safe to use concurrently. */
+export interface Destination {
+  readonly name: string;
+  /** Attempts one delivery. Throws only on bugs: every expected failure is an outcome. Ends soon after `signal` aborts. */
+  deliver(delivery: Delivery): Promise<Outcome>;
+  /** Connects and authenticates without delivering anything. Throws a `Failure` that explains what is wrong. */
+  check(signal: AbortSignal): Promise<string>;
+  /** Ends idle connections at once and busy ones when their delivery has ended. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,19 @@
+/** A message in our hands: what RETR gave, dot-unstuffed, octet for octet. Types only; `store/spool.ts` makes them. */
+
+import type { Readable } from 'node:stream';
+
+/** A message whose terminator arrived. Its octets never change; anything added goes in front, at delivery. */
+export interface StoredMessage {
+  /** In octets, dot-stuffing removed. */
+  readonly size: number;
+  /** SHA-256 of all octets, in hexadecimal. */
+  readonly sha256: string;
+  /** The header, the empty line included, cut at 256 KB. */
+  readonly header: Buffer;
+  /** The message itself if it is small enough to be held in memory. */
+  readonly bytes: Buffer | undefined;
+  /** A new stream of all octets at each call. Destroying it early is fine. */
+  open(): Readable;
+  /** Gives memory or the spool file back; idempotent. `open` must not be called after it. */
+  release(): Promise<void>;
+}

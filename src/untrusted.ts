@@ -1,0 +1,26 @@
+/**
+ * Text that others wrote (server replies, header fields, unique-ids) on its way to a terminal, a log or a page.
+ * Nothing of theirs may pass here that moves a cursor, starts a line or fills a disk.
+ */
+
+const LIMIT = 300;
+
+// C0 and C1 controls, DEL, line and paragraph separators, and the bidirectional overrides that reorder what is read.
+// oxlint-disable-next-line no-control-regex
+const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
+
+/** `text` on one line, controls as `\xNN` or `\u{NNNN}`, cut to `limit` characters with an ellipsis. */
+export function printable(text: string, limit: number = LIMIT): string {
+  const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;
+  return cut.replace(UNSAFE, (character) => {
+    const point = character.charCodeAt(0);
+    return point < 0x100 ? `\\x${point.toString(16).padStart(2, '0')}` : `\\u{${point.toString(16)}}`;
+  });
+}
+
+/** Octets of a server as printable text: UTF-8 where it is valid, else Latin-1, so that no octet is hidden. */
+export function printableOctets(octets: Buffer, limit: number = LIMIT): string {
+  const head = octets.subarray(0, limit * 4);
+  const text = head.toString('utf8');
+  return printable(text.includes('\ufffd') ? head.toString('latin1') : text, limit);
+}
