@@ -1,0 +1,37 @@
+/**
+ * What a message is recognised by where its unique-id cannot be trusted: a hash of the header fields that no server
+ * rewrites. Not the size and not the whole header, since servers change both between sessions.
+ */
+
+import { createHash } from 'node:crypto';
+import { headerFields } from './header.ts';
+import type { HeaderField } from './header.ts';
+
+const TELLING = new Set(['message-id', 'date', 'from', 'to', 'subject', 'received']);
+
+// Fields that POP3 servers themselves add or change while a message lies there.
+const REWRITTEN = /^(status|x-status|x-uid|x-uidl|x-imap|x-imapbase|x-keywords|x-mozilla-.*|content-length|lines)$/;
+
+/**
+ * The fingerprint of a message by its header block: 128 bits of SHA-256, 22 characters of base64url. It starts with `~`
+ * if it is weak, that is if neither Message-ID nor Received tells this message from others by the same author; then equal
+ * fingerprints prove nothing until the octets have been compared.
+ */
+export function fingerprintOf(header: Buffer): string {
+  const fields = headerFields(header);
+  const telling = fields.filter((field) => TELLING.has(field.name.toLowerCase()));
+  const strong = telling.some((field) => /^(message-id|received)$/i.test(field.name) && field.value !== '');
+  const counted = telling.length > 0 ? telling : fields.filter((field) => !REWRITTEN.test(field.name.toLowerCase()));
+  return (strong ? '' : '~') + digest(counted);
+}
+
+/** True if equal fingerprints are no proof of an equal message. */
+export function isWeak(fingerprint: string): boolean {
+  return fingerprint === '' || fingerprint.startsWith('~');
+}
+
+function digest(fields: readonly HeaderField[]): string {
+  const hash = createHash('sha256');
+  for (const { name, value } of fields) hash.update(`${name.toLowerCase()}:${value.replace(/[ \t]+/g, ' ')}\n`);
+  return hash.digest('base64url').slice(0, 22);
+}

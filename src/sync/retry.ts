@@ -1,0 +1,119 @@
+/**
+ * The failure policy: the one place that says what is tried again, when, and when a person is needed. Pure: time and
+ * chance come in as arguments. Unknown means temporary.
+ */
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+
+/** Exponential backoff: the ceiling doubles from `base` with each failure up to `cap`. */
+export interface Backoff {
+  readonly base: number;
+  readonly cap: number;
+}
+
+export const DELIVERY_BACKOFF: Backoff = { base: MINUTE, cap: 4 * HOUR };
+export const ACCOUNT_BACKOFF: Backoff = { base: 30 * SECOND, cap: 30 * MINUTE };
+/** Wrong passwords: slow enough that no server locks an account over it. */
+export const LOGIN_BACKOFF: Backoff = { base: 5 * MINUTE, cap: 6 * HOUR };
+export const BREAKER_BACKOFF: Backoff = { base: 15 * SECOND, cap: 15 * MINUTE };
+
+/** A message that cannot be retrieved this often in a row needs a person. */
+export const RETRIEVAL_ATTEMPTS = 5;
+/** An -ERR to the password without a response code may be throttling; after this many in a row it is the password. */
+export const AMBIGUOUS_LOGINS = 3;
+
+/**
+ * Full jitter over the upper half: between half the ceiling and the ceiling, so that a retry is neither immediate nor in
+ * step with the others.
+ * @param failures so far, from 1
+ * @param random in [0, 1)
+ * @returns milliseconds
+ */
+export function backoff({ base, cap }: Backoff, failures: number, random: number): number {
+  const ceiling = Math.min(cap, base * 2 ** Math.min(30, Math.max(0, failures - 1)));
+  return Math.round(ceiling * (0.5 + random / 2));
+}
+
+export interface DeliveryVerdict {
+  readonly next: 'retry' | 'giveUp' | 'reject';
+  /** For `retry`: when, in milliseconds since 1970. */
+  readonly at: number;
+}
+
+/** What follows an attempt that did not confirm. */
+export function afterDelivery(
+  outcome: { readonly kind: 'deferred' | 'rejected' | 'inDoubt'; readonly retryAfter?: number },
+  record: { readonly attempt: number; readonly firstSeen: number; readonly giveUpAfter: number },
+  now: number,
+  random: number,
+): DeliveryVerdict {
+  if (outcome.kind === 'rejected') return { next: 'reject', at: 0 };
+  const wait = Math.max(
+    backoff(DELIVERY_BACKOFF, record.attempt, random),
+    Math.min(outcome.retryAfter ?? 0, 24 * HOUR),
+  );
+  if (now >= record.firstSeen + record.giveUpAfter) return { next: 'giveUp', at: 0 };
+  return { next: 'retry', at: now + wait };
+}
+
+/** What a failed session says, in the terms the policy decides by. */
+export interface SessionFailure {
+  readonly kind: 'connect' | 'tls' | 'timeout' | 'closed' | 'protocol' | 'refused' | 'auth' | 'policy' | 'other';
+  /** The POP3 response code (RFC 2449 §8, RFC 3206), upper case, without brackets. */
+  readonly responseCode?: string | undefined;
+  /** Of the LOGIN-DELAY capability, seconds. */
+  readonly loginDelay?: number | undefined;
+  /** True if trying again unchanged cannot help (a certificate for another name). */
+  readonly permanent?: boolean | undefined;
+}
+
+/** How an account stands after a failed session. */
+export interface Hold {
+  /** No session before this time. */
+  readonly until: number;
+  /** True if it will not go away by itself: shown by `status`. */
+  readonly needsPerson: boolean;
+}
+
+/** When an account whose session failed is tried next. @param failures failed sessions in a row, this one included */
+export function afterSession(failure: SessionFailure, failures: number, now: number, random: number): Hold {
+  const wait = (schedule: Backoff): number => now + backoff(schedule, failures, random);
+  const code = failure.responseCode?.toUpperCase() ?? '';
+  if (code === 'IN-USE') return { until: now + Math.round((30 + random * 60) * SECOND), needsPerson: failures >= 20 };
+  if (code === 'LOGIN-DELAY') {
+    return {
+      until: now + Math.max((failure.loginDelay ?? 0) * SECOND, Math.round((60 + random * 30) * SECOND)),
+      needsPerson: false,
+    };
+  }
+  if (code.startsWith('SYS/PERM')) return { until: wait(LOGIN_BACKOFF), needsPerson: true };
+  if (code.startsWith('SYS')) return { until: wait(ACCOUNT_BACKOFF), needsPerson: failures >= 10 };
+  if (code.startsWith('AUTH')) return { until: wait(LOGIN_BACKOFF), needsPerson: true };
+  if (failure.kind === 'auth') return { until: wait(LOGIN_BACKOFF), needsPerson: failures >= AMBIGUOUS_LOGINS };
+  if (failure.permanent === true || failure.kind === 'policy')
+    return { until: wait(ACCOUNT_BACKOFF), needsPerson: true };
+  return { until: wait(ACCOUNT_BACKOFF), needsPerson: failures >= 10 };
+}
+
+/** What is known of a destination by all workers. */
+export interface Breaker {
+  /** Destination-wide failures in a row. */
+  readonly failures: number;
+  /** Closed while this is over; open until then. */
+  readonly openUntil: number;
+}
+
+export const CLOSED: Breaker = { failures: 0, openUntil: 0 };
+
+/** Two failures may be bad luck; from here on mail is not retrieved just to fail. */
+const BREAKER_THRESHOLD = 3;
+
+/** The breaker after an attempt. */
+export function afterAttempt(breaker: Breaker, reached: boolean, now: number, random: number): Breaker {
+  if (reached) return CLOSED;
+  const failures = breaker.failures + 1;
+  const over = failures - BREAKER_THRESHOLD;
+  return { failures, openUntil: over < 0 ? 0 : now + backoff(BREAKER_BACKOFF, over + 1, random) };
+}
