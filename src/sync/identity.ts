@@ -52,7 +52,7 @@ export function matchGroup(
     const seen = evidence.get(row.messageNumber);
     if (!seen || seen.fingerprint === entry.fingerprint || entry.fingerprint === '') return [{ kind: 'known', entry }];
   }
-  const matches = new Array<Match>(rows.length).fill(IDENTIFY);
+  const matches = rows.map((): Match => IDENTIFY);
   const byFingerprint = new Map<string, number[]>();
   rows.forEach((each, index) => {
     const seen = evidence.get(each.messageNumber);
