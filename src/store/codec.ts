@@ -1,0 +1,112 @@
+/** Entries as they lie in Redis: JSON arrays without names, since an account may have a million of them. */
+
+import type { DeliveryRecord, Entry, EntryState, RecipientRecord } from '../sync/entry.ts';
+
+const VERSION = 1;
+
+const STATE_CODES: Readonly<Record<EntryState, string>> = {
+  open: 'o',
+  confirmed: 'c',
+  kept: 'k',
+  deleting: 'p',
+  deleted: 'd',
+  quarantined: 'q',
+  discarded: 'x',
+  skipped: 's',
+};
+const STATES = new Map(Object.entries(STATE_CODES).map(([state, code]) => [code, state as EntryState]));
+
+const DELIVERY_CODES = { started: 's', confirmed: 'c', deferred: 'd', rejected: 'r' } as const;
+const DELIVERY_STATES = new Map(Object.entries(DELIVERY_CODES).map(([state, code]) => [code as string, state]));
+
+type Packed = [
+  state: string,
+  fingerprint: string,
+  copy: number,
+  sha: string,
+  size: number,
+  firstSeen: number,
+  rest?: [
+    deliveries: Record<string, [string, number, number, number, number, string, Record<string, RecipientRecord>?]>,
+    reason: string,
+    failures: number,
+    next: number,
+    absences: number,
+    absentSince: number,
+  ],
+];
+
+/** True if nothing is left to do for it: its deliveries need not be kept, the trail has them. */
+export function isSettled(entry: Entry): boolean {
+  return (entry.state === 'kept' || entry.state === 'skipped') && entry.absences === 0;
+}
+
+/** All entries of one unique-id as one value. */
+export function encodeGroup(entries: readonly Entry[]): string {
+  return JSON.stringify([VERSION, ...entries.map(pack)]);
+}
+
+/** @throws SyntaxError if the value is none of ours: a ledger that cannot be read must never look empty */
+export function decodeGroup(uniqueId: string, value: string): Entry[] {
+  const [version, ...packed] = JSON.parse(value) as [number, ...Packed[]];
+  if (version !== VERSION)
+    throw new SyntaxError(`ledger entry of version ${String(version)}, this program knows ${VERSION}`);
+  return packed.map((each) => unpack(uniqueId, each));
+}
+
+function pack(entry: Entry): Packed {
+  const head: Packed = [
+    STATE_CODES[entry.state],
+    entry.fingerprint,
+    entry.copy,
+    entry.sha,
+    entry.size,
+    Math.floor(entry.firstSeen / 1000),
+  ];
+  if (isSettled(entry)) return head;
+  const deliveries = Object.fromEntries(
+    Object.entries(entry.deliveries).map(([name, { state, attempt, at, next, inDoubt, said, recipients }]) => [
+      name,
+      Object.keys(recipients).length > 0
+        ? ([DELIVERY_CODES[state], attempt, at, next, inDoubt, said, { ...recipients }] as const)
+        : ([DELIVERY_CODES[state], attempt, at, next, inDoubt, said] as const),
+    ]),
+  );
+  const { reason, retrieval, absences, absentSince } = entry;
+  head.push([deliveries as never, reason, retrieval.failures, retrieval.next, absences, absentSince]);
+  return head;
+}
+
+function unpack(uniqueId: string, [code, fingerprint, copy, sha, size, firstSeen, rest]: Packed): Entry {
+  const state = STATES.get(code);
+  if (!state) throw new SyntaxError(`ledger entry in an unknown state`);
+  const [deliveries, reason, failures, next, absences, absentSince] = rest ?? [{}, '', 0, 0, 0, 0];
+  return {
+    uniqueId,
+    fingerprint,
+    copy,
+    sha,
+    size,
+    firstSeen: firstSeen * 1000,
+    state,
+    deliveries: Object.fromEntries(Object.entries(deliveries).map(([name, record]) => [name, unpackDelivery(record)])),
+    reason,
+    retrieval: { failures, next },
+    absences,
+    absentSince,
+  };
+}
+
+function unpackDelivery([code, attempt, at, next, inDoubt, said, recipients]: [
+  string,
+  number,
+  number,
+  number,
+  number,
+  string,
+  Record<string, RecipientRecord>?,
+]): DeliveryRecord {
+  const state = DELIVERY_STATES.get(code) as DeliveryRecord['state'] | undefined;
+  if (!state) throw new SyntaxError('ledger delivery in an unknown state');
+  return { state, attempt, at, next, inDoubt, said, recipients: recipients ?? {} };
+}

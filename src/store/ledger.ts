@@ -1,0 +1,269 @@
+/**
+ * What is known of one account's messages, durable in Redis, written by the holder of its lease alone. Writes gather while
+ * one is under way and go as one script, in order: one round trip for many messages. A write that Redis did not answer
+ * is sent again (each is idempotent) until it is answered or the lease is lost: what was confirmed must not be forgotten.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import { Failure, reasonOf } from '../failure.ts';
+import { NEW_ACCOUNT } from '../sync/account.ts';
+import type { AccountState } from '../sync/account.ts';
+import { entryKey } from '../sync/entry.ts';
+import type { Entry } from '../sync/entry.ts';
+import type { Row } from '../sync/identity.ts';
+import { isQuiet } from '../sync/plan.ts';
+import type { Policy } from '../sync/plan.ts';
+import { decodeGroup, encodeGroup, isSettled } from './codec.ts';
+import { accountKeys } from './keys.ts';
+import type { AccountKeys } from './keys.ts';
+import type { Lease } from './lease.ts';
+import { runScript, WRITE } from './scripts.ts';
+
+/** Operations in one script: bounds how long Redis is busy with it. */
+const BATCH = 1500;
+/** Unique-ids asked for in one command. */
+const CHUNK = 2000;
+/** Events kept of an account. */
+const TRAIL_LENGTH = 10_000;
+
+type Operation = readonly [operation: 'o' | 'O' | 's' | 'S' | 'a' | 't', field: string, value: string];
+
+/** What a listing looks like beside the ledger: the plan's input. */
+export interface Comparison {
+  readonly rows: readonly Row[];
+  readonly quiet: number;
+  readonly entries: ReadonlyMap<string, readonly Entry[]>;
+}
+
+/** The ledger cannot be written any more by this poll: everything it would have allowed is off. */
+export class LedgerFailure extends Failure {
+  override readonly name = 'LedgerFailure';
+}
+
+export class Ledger {
+  readonly #redis: Redis;
+  readonly #keys: AccountKeys;
+  readonly #lease: Lease;
+  readonly #open: Map<string, Entry[]>;
+  /** Groups that lie in `settled` and were read, so that they can be changed. */
+  readonly #read = new Map<string, Entry[]>();
+  /** Where each written or read group lies now. */
+  readonly #inSettled = new Set<string>();
+  #state: AccountState;
+  #pending = new Map<string, Operation>();
+  #events: Operation[] = [];
+  #writing: Promise<void> | undefined;
+  #next: { promise: Promise<void>; resolve: () => void; reject: (reason: unknown) => void } | undefined;
+  #failed: LedgerFailure | undefined;
+
+  private constructor(redis: Redis, lease: Lease, open: Map<string, Entry[]>, state: AccountState) {
+    this.#redis = redis;
+    this.#keys = accountKeys(lease.account);
+    this.#lease = lease;
+    this.#open = open;
+    this.#state = state;
+  }
+
+  /** Reads how the account stands and every entry that needs something. @throws if Redis is out of reach or an entry unreadable */
+  static async open(redis: Redis, lease: Lease): Promise<Ledger> {
+    const keys = accountKeys(lease.account);
+    const [state, open] = await Promise.all([redis.hget(keys.state, 'account'), redis.hgetall(keys.open)]);
+    const groups = Object.entries(open).map(([uniqueId, value]): [string, Entry[]] => [
+      uniqueId,
+      decodeGroup(uniqueId, value),
+    ]);
+    return new Ledger(redis, lease, new Map(groups), decodeState(state));
+  }
+
+  get state(): AccountState {
+    return this.#state;
+  }
+
+  /** Every entry that needs something, in no order. */
+  *openEntries(): Iterable<Entry> {
+    for (const group of this.#open.values()) yield* group;
+  }
+
+  /** The entries of one unique-id, as far as they were read. */
+  group(uniqueId: string): readonly Entry[] {
+    return this.#open.get(uniqueId) ?? this.#read.get(uniqueId) ?? [];
+  }
+
+  /** The entry as it is now. */
+  get(key: string): Entry | undefined {
+    return this.group(key.slice(0, key.indexOf('\n'))).find((entry) => entryKey(entry) === key);
+  }
+
+  /**
+   * Sets a complete listing beside the ledger, in bounded pieces. Settled messages that need nothing are only counted.
+   * @throws Failure if Redis is out of reach
+   */
+  async compare(listing: readonly Row[], policy: Policy, now: number): Promise<Comparison> {
+    const twins = twinIds(listing);
+    const rows: Row[] = [];
+    let quiet = 0;
+    let found = 0;
+    const listed = new Set<string>();
+    for (let start = 0; start < listing.length; start += CHUNK) {
+      const chunk = listing.slice(start, start + CHUNK);
+      const asked = chunk.filter((row) => !this.#open.has(row.uniqueId));
+      const values =
+        asked.length > 0 ? await this.#redis.hmget(this.#keys.settled, ...asked.map((row) => row.uniqueId)) : [];
+      let index = 0;
+      for (const row of chunk) {
+        const value = this.#open.has(row.uniqueId) ? null : (values[index++] ?? null);
+        if (value === null) {
+          rows.push(row);
+          continue;
+        }
+        if (!listed.has(row.uniqueId)) found += 1;
+        if (twins.has(row.uniqueId)) listed.add(row.uniqueId);
+        const group = decodeGroup(row.uniqueId, value);
+        const [only] = group;
+        if (only && group.length === 1 && !twins.has(row.uniqueId) && isQuiet(only, row.size, policy, now)) quiet += 1;
+        else {
+          rows.push(row);
+          this.#read.set(row.uniqueId, group);
+          this.#inSettled.add(row.uniqueId);
+        }
+      }
+    }
+    if ((await this.#redis.hlen(this.#keys.settled)) > found)
+      await this.#readAbsent(new Set(listing.map((row) => row.uniqueId)));
+    return { rows, quiet, entries: new Map([...this.#open, ...this.#read]) };
+  }
+
+  async #readAbsent(listed: ReadonlySet<string>): Promise<void> {
+    let cursor = '0';
+    do {
+      const [next, flat] = await this.#redis.hscan(this.#keys.settled, cursor, 'COUNT', CHUNK);
+      cursor = next;
+      for (let index = 0; index + 1 < flat.length; index += 2) {
+        const uniqueId = flat[index] as string;
+        if (listed.has(uniqueId) || this.#open.has(uniqueId)) continue;
+        this.#read.set(uniqueId, decodeGroup(uniqueId, flat[index + 1] as string));
+        this.#inSettled.add(uniqueId);
+      }
+    } while (cursor !== '0');
+  }
+
+  /** Replaces an entry (or adds one, without `before`). Resolves when it is durable. */
+  async put(before: Entry | undefined, after: Entry): Promise<void> {
+    const group = this.group(after.uniqueId);
+    const key = before === undefined ? undefined : entryKey(before);
+    const at = key === undefined ? -1 : group.findIndex((entry) => entryKey(entry) === key);
+    this.#setGroup(after.uniqueId, at < 0 ? [...group, after] : group.with(at, after));
+    await this.flushed();
+  }
+
+  /** Removes an entry. Resolves when that is durable. */
+  async forget(entry: Entry): Promise<void> {
+    const key = entryKey(entry);
+    this.#setGroup(
+      entry.uniqueId,
+      this.group(entry.uniqueId).filter((each) => entryKey(each) !== key),
+    );
+    await this.flushed();
+  }
+
+  /** Changes how the account stands. Resolves when it is durable. */
+  async saveState(changes: Partial<AccountState>): Promise<void> {
+    this.#state = { ...this.#state, ...changes };
+    this.#pending.set('a', ['a', 'account', JSON.stringify(this.#state)]);
+    await this.flushed();
+  }
+
+  /** Adds to the trail, with the next write. */
+  record(event: Readonly<Record<string, unknown>>): void {
+    this.#events.push(['t', '', JSON.stringify(event)]);
+  }
+
+  /** Resolves when everything so far is durable. @throws LedgerFailure if it cannot become so */
+  async flushed(): Promise<void> {
+    if (this.#failed) throw this.#failed;
+    if (this.#pending.size === 0 && this.#events.length === 0) return await this.#writing;
+    this.#next ??= Promise.withResolvers<void>();
+    const { promise } = this.#next;
+    this.#writing ??= this.#writeAll();
+    await promise;
+  }
+
+  #setGroup(uniqueId: string, group: Entry[]): void {
+    const settled = group.length > 0 && group.every(isSettled);
+    const wasOpen = this.#open.delete(uniqueId);
+    this.#read.delete(uniqueId);
+    // A later change of the same group replaces an earlier one that is not written yet; order among groups does not matter.
+    if (group.length > 0 && !settled) this.#open.set(uniqueId, group);
+    if (settled) this.#read.set(uniqueId, group);
+    const value = group.length > 0 ? encodeGroup(group) : '';
+    this.#pending.set(`o${uniqueId}`, group.length > 0 && !settled ? ['o', uniqueId, value] : ['O', uniqueId, '']);
+    if (settled) this.#pending.set(`s${uniqueId}`, ['s', uniqueId, value]);
+    else if (this.#inSettled.has(uniqueId)) this.#pending.set(`s${uniqueId}`, ['S', uniqueId, '']);
+    if (settled) this.#inSettled.add(uniqueId);
+    if (!wasOpen && settled) this.#pending.delete(`o${uniqueId}`);
+  }
+
+  async #writeAll(): Promise<void> {
+    // A tick later, so that all that is put at one time goes as one.
+    await Promise.resolve();
+    while (this.#next !== undefined) {
+      const { resolve, reject } = this.#next;
+      const operations = [...this.#pending.values(), ...this.#events];
+      this.#next = undefined;
+      this.#pending = new Map();
+      this.#events = [];
+      try {
+        for (let start = 0; start < operations.length; start += BATCH)
+          await this.#write(operations.slice(start, start + BATCH));
+        resolve();
+      } catch (error) {
+        this.#failed = asLedgerFailure(error);
+        reject(this.#failed);
+        (this.#next as { reject: (reason: unknown) => void } | undefined)?.reject(this.#failed);
+        this.#next = undefined;
+      }
+    }
+    this.#writing = undefined;
+  }
+
+  async #write(operations: readonly Operation[]): Promise<void> {
+    const { fence, open, settled, state, trail } = this.#keys;
+    const parameters = [fence, open, settled, state, trail, this.#lease.token, TRAIL_LENGTH, ...operations.flat()];
+    for (let failures = 0; ; failures += 1) {
+      try {
+        await runScript(this.#redis, WRITE, parameters);
+        return;
+      } catch (error) {
+        if (reasonOf(error).startsWith('FENCED') || this.#lease.lost.aborted) throw error;
+        if (failures >= 60) throw error;
+        await sleep(Math.min(5000, 100 * 2 ** failures));
+      }
+    }
+  }
+}
+
+function asLedgerFailure(error: unknown): LedgerFailure {
+  const fenced = reasonOf(error).startsWith('FENCED');
+  return new LedgerFailure(
+    fenced
+      ? 'Another worker has taken this account over, or the ledger is gone'
+      : `Redis does not take the ledger's writes: ${reasonOf(error)}`,
+    { scope: fenced ? 'account' : 'process', code: fenced ? 'ledger.fenced' : 'ledger.write', cause: error },
+  );
+}
+
+function decodeState(value: string | null): AccountState {
+  return value === null ? NEW_ACCOUNT : { ...NEW_ACCOUNT, ...(JSON.parse(value) as Partial<AccountState>) };
+}
+
+/** Unique-ids that stand more than once in a listing. */
+function twinIds(listing: readonly Row[]): Set<string> {
+  const seen = new Set<string>();
+  const twins = new Set<string>();
+  for (const { uniqueId } of listing) {
+    if (seen.has(uniqueId)) twins.add(uniqueId);
+    else seen.add(uniqueId);
+  }
+  return twins;
+}

@@ -1,0 +1,77 @@
+/** The few Lua scripts that must be atomic, and the way to run them. Each touches one account's keys only. */
+
+import type { Redis } from 'ioredis';
+
+/** A script known to Redis by its digest; sent whole only where Redis does not know it yet. */
+export interface Script {
+  readonly name: string;
+  readonly keys: number;
+  readonly lua: string;
+}
+
+/** KEYS lease, fence; ARGV milliseconds. -> the new fencing token, or 0 while another holds the lease. */
+export const ACQUIRE: Script = {
+  name: 'mailferryAcquire',
+  keys: 2,
+  lua: `
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local token = redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], token, 'PX', ARGV[1])
+return token`,
+};
+
+/** KEYS lease, fence; ARGV token, milliseconds. -> 1, or 0 if a newer token was given out. */
+export const RENEW: Script = {
+  name: 'mailferryRenew',
+  keys: 2,
+  lua: `
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`,
+};
+
+/** KEYS lease, fence; ARGV token. Frees the lease if it is still ours. */
+export const RELEASE: Script = {
+  name: 'mailferryRelease',
+  keys: 2,
+  lua: `
+if redis.call('GET', KEYS[2]) ~= ARGV[1] or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])`,
+};
+
+/**
+ * KEYS fence, open, settled, state, trail; ARGV token, trail length, then triples (operation, field, value).
+ * All of it or, if the token is no longer the newest, nothing.
+ */
+export const WRITE: Script = {
+  name: 'mailferryWrite',
+  keys: 5,
+  lua: `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED another worker has this account, or the ledger is gone') end
+for i = 3, #ARGV, 3 do
+  local op = ARGV[i]
+  if op == 'o' then redis.call('HSET', KEYS[2], ARGV[i+1], ARGV[i+2])
+  elseif op == 'O' then redis.call('HDEL', KEYS[2], ARGV[i+1])
+  elseif op == 's' then redis.call('HSET', KEYS[3], ARGV[i+1], ARGV[i+2])
+  elseif op == 'S' then redis.call('HDEL', KEYS[3], ARGV[i+1])
+  elseif op == 'a' then redis.call('HSET', KEYS[4], ARGV[i+1], ARGV[i+2])
+  elseif op == 't' then redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[2], '*', 'e', ARGV[i+2])
+  end
+end
+return 1`,
+};
+
+type Runner = (keysAndArguments: (string | number)[]) => Promise<unknown>;
+
+/** Runs a script. @param keysAndArguments its keys, then its arguments */
+export async function runScript(
+  redis: Redis,
+  script: Script,
+  keysAndArguments: readonly (string | number)[],
+): Promise<unknown> {
+  const commands = redis as unknown as Record<string, Runner | undefined>;
+  if (commands[script.name] === undefined)
+    redis.defineCommand(script.name, { numberOfKeys: script.keys, lua: script.lua });
+  const run = commands[script.name] as Runner;
+  return await run.call(redis, [...keysAndArguments]);
+}

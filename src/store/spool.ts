@@ -1,0 +1,169 @@
+/**
+ * Where retrieved messages lie while they are delivered: small ones in memory, larger ones in a file of mode 0600 under
+ * `dataDir/spool`, gone after use and swept at start. Losing the spool loses nothing: the message is still on its server.
+ */
+
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { Failure, reasonOf } from '../failure.ts';
+import { endOfHeader, HEADER_LIMIT } from '../mail/header.ts';
+import type { StoredMessage } from '../mail/message.ts';
+
+/** Messages up to this many octets stay in memory. */
+export const MEMORY_LIMIT = 256 * 1024;
+/** What is gathered before one write to the file. */
+const WRITE_SIZE = 512 * 1024;
+
+export class Spool {
+  readonly #folder: string;
+  #serial = 0;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** Makes the folder, and sweeps what processes that are gone left there. @throws Failure if it cannot be written */
+  static async open(dataDir: string): Promise<Spool> {
+    const folder = join(dataDir, 'spool');
+    try {
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      for (const name of await readdir(folder)) {
+        if (!isAlive(Number(name.split('-')[0]))) await rm(join(folder, name), { force: true });
+      }
+    } catch (error) {
+      throw diskFailure(folder, error);
+    }
+    return new Spool(folder);
+  }
+
+  /** A place for one message that is about to be retrieved. */
+  receive(): Receiver {
+    this.#serial += 1;
+    return new Receiver(join(this.#folder, `${process.pid}-${this.#serial}`));
+  }
+}
+
+/** Takes the octets of one message; nothing counts until `finish`. Satisfies the POP3 client's sink. */
+export class Receiver {
+  readonly #path: string;
+  readonly #hash = createHash('sha256');
+  #chunks: Buffer[] = [];
+  #gathered = 0;
+  #header: Buffer[] = [];
+  #headerSize = 0;
+  #headerDone = false;
+  #size = 0;
+  #file: FileHandle | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** A promise where the disk has to keep up; the octets must not change afterwards. @throws Failure if the disk is full */
+  write(chunk: Buffer): void | Promise<void> {
+    this.#hash.update(chunk);
+    this.#size += chunk.length;
+    if (!this.#headerDone) this.#gatherHeader(chunk);
+    this.#chunks.push(chunk);
+    this.#gathered += chunk.length;
+    if (this.#size > MEMORY_LIMIT && this.#gathered >= WRITE_SIZE) return this.#spill();
+    return undefined;
+  }
+
+  /** The message, now that its terminator was seen. @throws Failure if the disk is full */
+  async finish(): Promise<StoredMessage> {
+    const inMemory = this.#file === undefined && this.#size <= MEMORY_LIMIT;
+    if (!inMemory) await this.#spill();
+    await this.#file?.close();
+    const bytes = inMemory ? (this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks)) : undefined;
+    const collected = this.#header.length === 1 ? (this.#header[0] as Buffer) : Buffer.concat(this.#header);
+    const end = endOfHeader(collected);
+    const header = collected.subarray(0, Math.min(end < 0 ? collected.length : end, HEADER_LIMIT));
+    this.#chunks = [];
+    this.#header = [];
+    return new Message(this.#size, this.#hash.digest('hex'), header, bytes, this.#path);
+  }
+
+  /** Gives everything back after a retrieval that failed. */
+  async discard(): Promise<void> {
+    this.#chunks = [];
+    this.#header = [];
+    const file = this.#file;
+    this.#file = undefined;
+    if (file) {
+      await file.close();
+      await rm(this.#path, { force: true });
+    }
+  }
+
+  async #spill(): Promise<void> {
+    try {
+      this.#file ??= await open(this.#path, 'wx', 0o600);
+      const chunks = this.#chunks;
+      this.#chunks = [];
+      this.#gathered = 0;
+      if (chunks.length > 0) await this.#file.writev(chunks);
+    } catch (error) {
+      throw diskFailure(this.#path, error);
+    }
+  }
+
+  #gatherHeader(chunk: Buffer): void {
+    const before = this.#header.at(-1);
+    this.#header.push(chunk);
+    this.#headerSize += chunk.length;
+    // The empty line may lie across two chunks.
+    const seam = before ? Buffer.concat([before.subarray(-3), chunk.subarray(0, 3)]) : chunk;
+    this.#headerDone = endOfHeader(chunk) >= 0 || seam.includes('\r\n\r\n') || this.#headerSize >= HEADER_LIMIT;
+  }
+}
+
+class Message implements StoredMessage {
+  readonly size: number;
+  readonly sha256: string;
+  readonly header: Buffer;
+  bytes: Buffer | undefined;
+  readonly #path: string;
+
+  constructor(size: number, sha256: string, header: Buffer, bytes: Buffer | undefined, path: string) {
+    this.size = size;
+    this.sha256 = sha256;
+    this.header = header;
+    this.bytes = bytes;
+    this.#path = path;
+  }
+
+  open(): Readable {
+    return this.bytes ? Readable.from([this.bytes]) : createReadStream(this.#path, { highWaterMark: WRITE_SIZE });
+  }
+
+  async release(): Promise<void> {
+    if (this.bytes) this.bytes = undefined;
+    else await rm(this.#path, { force: true });
+  }
+}
+
+function diskFailure(path: string, error: unknown): Failure {
+  if (error instanceof Failure) return error;
+  return new Failure(`Cannot write to ${path}: ${reasonOf(error)}`, {
+    scope: 'process',
+    code: 'spool.write',
+    remedy:
+      'Make room on the disk, or check that the user mailferry runs as may write there. Nothing is lost: mail waits on its server.',
+    cause: error,
+  });
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
