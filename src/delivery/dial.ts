@@ -1,0 +1,82 @@
+/** Opening a TCP connection or a Unix socket within a time. Names are resolved as the system does (hosts file included). */
+
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import { Failure } from '../failure.ts';
+
+export interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `host:port`, for messages. */
+export function placeName(place: Place): string {
+  return place.host.includes(':') ? `[${place.host}]:${String(place.port)}` : `${place.host}:${String(place.port)}`;
+}
+
+/**
+ * Connects. The caller owns the socket, which has no listeners left on it.
+ * Throws a `Failure` (`CODE.connect`, scope destination) when that fails, takes longer than `timeout` milliseconds, or
+ * `signal` aborts.
+ */
+export async function dial(place: Place, code: string, timeout: number, signal: AbortSignal): Promise<Socket> {
+  const server = placeName(place);
+  const refuse = (reason: string, remedy: string | undefined, cause?: unknown): Failure =>
+    new Failure(`cannot connect to ${server}: ${reason}`, {
+      scope: 'destination',
+      code: `${code}.connect`,
+      server,
+      ...(remedy === undefined ? {} : { remedy }),
+      cause,
+    });
+  if (signal.aborted) throw refuse('stopped', undefined);
+  const socket = connect({ host: place.host, port: place.port, autoSelectFamily: true });
+  let timer: NodeJS.Timeout | undefined;
+  let abort: (() => void) | undefined;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      timer = setTimeout(() => {
+        reject(refuse(`no answer within ${String(Math.ceil(timeout / 1000))} s`, 'Check host, port and firewall.'));
+      }, timeout);
+      abort = () => {
+        reject(refuse('stopped', undefined));
+      };
+      signal.addEventListener('abort', abort, { once: true });
+      socket.once('connect', resolve);
+      socket.once('error', (error: NodeJS.ErrnoException) => {
+        reject(refuse(error.code ?? error.message, connectRemedy(error.code), error));
+      });
+    });
+    socket.removeAllListeners('error');
+    return socket;
+  } catch (error) {
+    socket.on('error', ignoreLateError);
+    socket.destroy();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    if (abort !== undefined) signal.removeEventListener('abort', abort);
+  }
+}
+
+/** What an operator can do about a failed connection, by the system's error code. */
+export function connectRemedy(code: string | undefined): string | undefined {
+  switch (code) {
+    case 'ECONNREFUSED':
+      return 'Nothing listens there: check host and port, and that the server runs.';
+    case 'ENOTFOUND':
+      return 'No such host name: check the spelling.';
+    case 'EAI_AGAIN':
+      return 'The name could not be looked up: check the DNS of this machine.';
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return 'There is no way to that network: check routing and firewall.';
+    case undefined:
+    default:
+      return undefined;
+  }
+}
+
+function ignoreLateError(): void {
+  // the failure has been reported; a second error of a socket that is being destroyed says nothing new
+}

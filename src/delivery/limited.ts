@@ -1,0 +1,72 @@
+/**
+ * The two limits that every destination has, whatever its kind: so many deliveries at a time, and so long for each. A
+ * destination that hangs for ever holds up its own deliveries only, and each of those only for its time.
+ */
+
+import { withDeadline } from './deadline.ts';
+import type { Delivery, Destination, Outcome } from './destination.ts';
+
+/**
+ * The destination with at most `limit` deliveries at a time, first come, first served, each of them aborted after
+ * `timeout` milliseconds. The time runs from the moment the delivery gets its turn.
+ */
+export function withLimits(destination: Destination, limit: number, timeout: number): Destination {
+  const gate = new Gate(limit);
+  return {
+    name: destination.name,
+    check: (signal) => destination.check(signal),
+    close: () => destination.close(),
+    async deliver(delivery: Delivery): Promise<Outcome> {
+      if (!(await gate.enter(delivery.signal))) return stopped();
+      try {
+        return await withDeadline(delivery.signal, timeout, 'not finished', (signal) =>
+          destination.deliver({ ...delivery, signal }),
+        );
+      } finally {
+        gate.leave();
+      }
+    },
+  };
+}
+
+function stopped(): Outcome {
+  return { kind: 'deferred', said: 'stopped before its turn came', scope: 'message' };
+}
+
+/** A counting semaphore whose waiters can leave the queue. */
+export class Gate {
+  readonly #waiters = new Set<(entered: boolean) => void>();
+  #free: number;
+
+  constructor(limit: number) {
+    this.#free = limit;
+  }
+
+  /** True once inside: `leave` must follow. False if `signal` aborted first. */
+  async enter(signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted) return false;
+    if (this.#free > 0) {
+      this.#free--;
+      return true;
+    }
+    return new Promise<boolean>((resolve) => {
+      const settle = (entered: boolean): void => {
+        this.#waiters.delete(settle);
+        signal.removeEventListener('abort', abort);
+        resolve(entered);
+      };
+      const abort = (): void => {
+        settle(false);
+      };
+      this.#waiters.add(settle);
+      signal.addEventListener('abort', abort, { once: true });
+    });
+  }
+
+  /** Lets the next one in. */
+  leave(): void {
+    const [next] = this.#waiters;
+    if (next === undefined) this.#free++;
+    else next(true);
+  }
+}
