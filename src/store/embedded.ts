@@ -146,8 +146,9 @@ class Place {
       if (!/closed|ended|ECONN|EPIPE/i.test(reasonOf(error))) throw error;
     }
     const pid = await this.#livingPid();
+    if (pid === undefined) return;
     const deadline = performance.now() + 5000;
-    while (pid !== undefined && runs(pid) && performance.now() < deadline) await sleep(20);
+    while (performance.now() < deadline && runs(pid)) await sleep(20);
   }
 
   /** Of the server that was started here, if it still runs. A pid file of before a reboot may name anything. */

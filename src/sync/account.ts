@@ -19,6 +19,8 @@ export interface AccountState {
   /** Failed sessions in a row. */
   readonly failures: number;
   readonly trouble: Trouble | undefined;
+  /** The server wants no login before this (LOGIN-DELAY, RFC 2449 §6.5). */
+  readonly notBefore: number;
   /** Set by a person after the ledger was lost: what to do with what lies there. */
   readonly resume: 'deliver' | 'skip' | undefined;
   readonly listing: {
@@ -55,6 +57,7 @@ export const NEW_ACCOUNT: AccountState = {
   lastSuccess: 0,
   failures: 0,
   trouble: undefined,
+  notBefore: 0,
   resume: undefined,
   listing: { digest: '', count: -1, octets: 0, lastUniqueId: '', at: 0 },
   next: 0,

@@ -1,0 +1,62 @@
+/**
+ * The last line of defence against a secret in a log: every secret that this process has revealed is known here, and each line
+ * on its way out is searched for all of them. The only state that is shared by the whole process.
+ */
+
+const REPLACEMENT = '[secret]';
+/** Shorter secrets would take ordinary words out of every line. */
+const SHORTEST = 4;
+
+export class Redactor {
+  /** By the first four characters. */
+  readonly #secrets = new Map<string, Set<string>>();
+  /** Marks every pair of characters that a secret begins with, so that a line without any costs next to nothing. */
+  readonly #beginnings = new Uint8Array(0x10000);
+
+  /** Remembers a secret, as it is and as JSON, base64 and URLs write it. */
+  remember(secret: string): void {
+    for (const form of new Set([
+      secret,
+      JSON.stringify(secret).slice(1, -1),
+      encodeURIComponent(secret),
+      Buffer.from(secret).toString('base64'),
+    ])) {
+      if (form.length < SHORTEST) continue;
+      const beginning = form.slice(0, SHORTEST);
+      const known = this.#secrets.get(beginning);
+      if (known) known.add(form);
+      else this.#secrets.set(beginning, new Set([form]));
+      this.#beginnings[pair(form, 0)] = 1;
+    }
+  }
+
+  /** The text without any of them. */
+  redact(text: string): string {
+    let result = '';
+    let copied = 0;
+    for (let at = 0; at + SHORTEST <= text.length; at += 1) {
+      if (this.#beginnings[pair(text, at)] === 0) continue;
+      const length = this.#lengthAt(text, at);
+      if (length === 0) continue;
+      result += text.slice(copied, at) + REPLACEMENT;
+      copied = at + length;
+      at = copied - 1;
+    }
+    return copied === 0 ? text : result + text.slice(copied);
+  }
+
+  #lengthAt(text: string, at: number): number {
+    let longest = 0;
+    for (const secret of this.#secrets.get(text.slice(at, at + SHORTEST)) ?? []) {
+      if (secret.length > longest && text.startsWith(secret, at)) longest = secret.length;
+    }
+    return longest;
+  }
+}
+
+function pair(text: string, at: number): number {
+  return ((text.charCodeAt(at) << 8) ^ text.charCodeAt(at + 1)) & 0xffff;
+}
+
+/** What this process has revealed so far. */
+export const revealed: Redactor = new Redactor();

@@ -1,0 +1,90 @@
+/**
+ * The hold on an account: its lease and its ledger, shared in this process by the poll and by deliveries that outlive the
+ * session, so that a slow destination keeps nobody from polling the account again. The last user gives the lease back.
+ */
+
+import type { Redis } from 'ioredis';
+import { Lease } from '../store/lease.ts';
+import { Ledger } from '../store/ledger.ts';
+
+export class Hold {
+  readonly lease: Lease;
+  readonly ledger: Ledger;
+  /** Deliveries that run now: `entryKey` and destination. */
+  readonly #inFlight = new Set<string>();
+  users = 0;
+  polling = false;
+
+  constructor(lease: Lease, ledger: Ledger) {
+    this.lease = lease;
+    this.ledger = ledger;
+  }
+
+  begin(key: string, destination: string): void {
+    this.#inFlight.add(`${destination}\n${key}`);
+  }
+
+  end(key: string, destination: string): void {
+    this.#inFlight.delete(`${destination}\n${key}`);
+  }
+
+  inFlight(key: string, destination: string): boolean {
+    return this.#inFlight.has(`${destination}\n${key}`);
+  }
+}
+
+export class Holds {
+  readonly #redis: Redis;
+  readonly #held = new Map<string, Hold>();
+  readonly #acquiring = new Set<string>();
+
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  /**
+   * The right to poll this account.
+   * @returns undefined while it is polled already, here or elsewhere
+   * @throws Failure if Redis is out of reach or the ledger unreadable
+   */
+  async acquire(account: string): Promise<Hold | undefined> {
+    const held = this.#held.get(account);
+    if (held) {
+      if (held.polling || !(await held.lease.confirm())) return undefined;
+      held.polling = true;
+      held.users += 1;
+      return held;
+    }
+    if (this.#acquiring.has(account)) return undefined;
+    this.#acquiring.add(account);
+    try {
+      const lease = await Lease.acquire(this.#redis, account);
+      if (!lease) return undefined;
+      try {
+        const hold = new Hold(lease, await Ledger.open(this.#redis, lease));
+        hold.polling = true;
+        hold.users = 1;
+        this.#held.set(account, hold);
+        return hold;
+      } catch (error) {
+        await lease.release();
+        throw error;
+      }
+    } finally {
+      this.#acquiring.delete(account);
+    }
+  }
+
+  /** One user more, for as long as its deliveries run. */
+  share(hold: Hold): void {
+    hold.users += 1;
+  }
+
+  /** Ends one use; the last frees the lease. */
+  async release(hold: Hold): Promise<void> {
+    hold.users -= 1;
+    if (hold.users > 0) return;
+    this.#held.delete(hold.lease.account);
+    await hold.lease.release();
+  }
+}

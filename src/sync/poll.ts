@@ -1,0 +1,379 @@
+/**
+ * One visit to one account, and the one place that knows the order of its steps: hold, session, listing, plan, retrieve,
+ * deliver, confirm, delete, commit, forget. Whatever fails, what is durable by then is true, and nothing else is assumed.
+ */
+
+import type { AccountConfig } from '../config/types.ts';
+import type { Destination } from '../delivery/destination.ts';
+import { Failure } from '../failure.ts';
+import { asFailure } from '../ops/events.ts';
+import type { AccountEvents, PollSummary, ProcessEvents } from '../ops/events.ts';
+import type { Pop3Client } from '../pop3/client.ts';
+import type { Breakers } from '../store/breakers.ts';
+import type { Markers } from '../store/markers.ts';
+import type { Spool } from '../store/spool.ts';
+import type { AccountState, Trouble } from './account.ts';
+import type { Hold, Holds } from './hold.ts';
+import { decide, plan } from './plan.ts';
+import type { Plan, PlanInput } from './plan.ts';
+import { afterSession } from './retry.ts';
+import type { SessionFailure } from './retry.ts';
+import { Session } from './session.ts';
+import { identify, looksUnchanged, survey } from './survey.ts';
+import type { Survey } from './survey.ts';
+import type { TransferTools } from './transfer.ts';
+
+export interface PollTools {
+  readonly openSession: (account: AccountConfig, signal: AbortSignal) => Promise<Pop3Client>;
+  readonly holds: Holds;
+  readonly markers: Markers;
+  readonly spool: Spool;
+  readonly breakers: Breakers;
+  readonly destinations: ReadonlyMap<string, Destination>;
+  readonly events: ProcessEvents;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  readonly random: () => number;
+  /** Aborted when no new message may be begun: what is in flight is finished, then QUIT. */
+  readonly stop: AbortSignal;
+  /** Aborted when even that must end. */
+  readonly hardStop: AbortSignal;
+}
+
+export interface PollOptions {
+  /** Polls although the account is held off, because a person asked for it. */
+  readonly force?: boolean;
+  /** Makes the plan and changes nothing. */
+  readonly dryRun?: boolean;
+  readonly onProgress?: (progress: PollSummary) => void;
+}
+
+export type PollReport =
+  /** Somebody polls it already. */
+  | { readonly outcome: 'busy' }
+  /** It is held off after trouble, or at the server's wish. */
+  | { readonly outcome: 'held'; readonly until: number; readonly trouble: Trouble | undefined }
+  | { readonly outcome: 'planned'; readonly plan: Plan }
+  | {
+      readonly outcome: 'done';
+      readonly summary: PollSummary;
+      /** When to come back before the schedule says so; 0 for no reason to. */
+      readonly next: number;
+      /** Deliveries that outlive the session; resolves true if they made something ready to be deleted. */
+      readonly background: Promise<boolean> | undefined;
+    }
+  | {
+      readonly outcome: 'failed';
+      readonly failure: Failure;
+      readonly trouble: Trouble;
+      readonly background: Promise<boolean> | undefined;
+    };
+
+/** Polls one account once. Throws nothing: every failure is in the report, written down and logged. */
+export async function poll(account: AccountConfig, tools: PollTools, options: PollOptions = {}): Promise<PollReport> {
+  const events = tools.events.account(account.name);
+  let hold: Hold | undefined;
+  try {
+    hold = await tools.holds.acquire(account.name);
+  } catch (error) {
+    const failure = asFailure(error);
+    const trouble = troubleOf(failure, 1, tools, undefined);
+    events.pollFailed(failure, trouble.until, trouble.needsPerson);
+    return { outcome: 'failed', failure, trouble, background: undefined };
+  }
+  if (!hold) return { outcome: 'busy' };
+  const visit = new Visit(account, tools, options, hold, events);
+  try {
+    return await visit.run();
+  } finally {
+    hold.polling = false;
+    await tools.holds.release(hold);
+  }
+}
+
+class Visit {
+  readonly #account: AccountConfig;
+  readonly #tools: PollTools;
+  readonly #options: PollOptions;
+  readonly #hold: Hold;
+  readonly #events: AccountEvents;
+  readonly #began: number;
+
+  constructor(account: AccountConfig, tools: PollTools, options: PollOptions, hold: Hold, events: AccountEvents) {
+    this.#account = account;
+    this.#tools = tools;
+    this.#options = options;
+    this.#hold = hold;
+    this.#events = events;
+    this.#began = tools.now();
+  }
+
+  async run(): Promise<PollReport> {
+    const { state } = this.#hold.ledger;
+    let session: Pop3Client | undefined;
+    let transfer: Session | undefined;
+    try {
+      await this.#guardLedger(state);
+      const until = Math.max(state.trouble?.until ?? 0, state.notBefore);
+      if (until > this.#began && !this.#options.force) return { outcome: 'held', until, trouble: state.trouble };
+      session = await this.#tools.openSession(
+        this.#account,
+        AbortSignal.any([this.#tools.hardStop, this.#hold.lease.lost]),
+      );
+      if (!this.#options.dryRun && this.#mayBeIdle(state) && (await looksUnchanged(session, state, this.#began))) {
+        return await this.#idle(session);
+      }
+      const found = await survey(session, state, this.#began);
+      const todo = await this.#plan(session, found);
+      if (this.#options.dryRun) {
+        await session.quit();
+        return { outcome: 'planned', plan: todo };
+      }
+      await this.#write(todo, state);
+      transfer = new Session(
+        session,
+        this.#transferTools(),
+        this.#tools.spool,
+        this.#tools.stop,
+        this.#options.onProgress,
+      );
+      await transfer.work(todo, found.rows.length);
+      return await this.#done(session, transfer, todo, found);
+    } catch (error) {
+      session?.abort();
+      return await this.#failed(error, session, transfer);
+    }
+  }
+
+  /** An account that was polled before must not start with an empty ledger: that would deliver all its old mail again. */
+  async #guardLedger(state: AccountState): Promise<void> {
+    if (state.polledSince > 0 || state.resume !== undefined) return;
+    if (!(await this.#tools.markers.has(this.#account.name))) return;
+    throw new Failure('This account was polled before, but its ledger is empty', {
+      scope: 'account',
+      permanent: true,
+      code: 'ledger.lost',
+      remedy:
+        `Bring the lost Redis data back, or say what to do with the mail that lies on the server: ` +
+        `"mailferry resume ${this.#account.name} deliver" delivers it all, "mailferry resume ${this.#account.name} skip" leaves it there.`,
+    });
+  }
+
+  /** True if nothing but new mail could give this poll work. */
+  #mayBeIdle(state: AccountState): boolean {
+    if (state.polledSince === 0 || state.resume !== undefined || state.more) return false;
+    if (state.next > 0 && state.next <= this.#began) return false;
+    for (const entry of this.#hold.ledger.openEntries()) {
+      if (entry.state !== 'quarantined' && entry.state !== 'open') return false;
+      if (
+        entry.state === 'open' &&
+        Object.values(entry.deliveries).some(({ state: delivery }) => delivery === 'started')
+      )
+        return false;
+    }
+    return true;
+  }
+
+  async #idle(session: Pop3Client): Promise<PollReport> {
+    const { ledger } = this.#hold;
+    const notBefore = this.#notBefore(session);
+    await session.quit();
+    const summary = noWork(ledger.state.listing.count);
+    await ledger.saveState({ ...this.#success(notBefore) });
+    this.#events.polled(summary, this.#tools.now() - this.#began);
+    return { outcome: 'done', summary, next: ledger.state.next, background: undefined };
+  }
+
+  async #plan(session: Pop3Client, found: Survey): Promise<Plan> {
+    const { state, ledger } = { state: this.#hold.ledger.state, ledger: this.#hold.ledger };
+    await this.#tools.breakers.refresh(this.#account.deliverTo);
+    const policy = this.#policy();
+    const compared = await ledger.compare(found.rows, policy, this.#began);
+    const input: PlanInput = {
+      ...compared,
+      policy,
+      now: this.#began,
+      first: state.polledSince === 0,
+      wasEmpty: state.listing.count === 0,
+      evidence: found.evidence,
+      opensAt: (name) => this.#tools.breakers.opensAt(name),
+      inFlight: (key, name) => this.#hold.inFlight(key, name),
+    };
+    for (;;) {
+      const todo = plan(input);
+      if (todo.identify.length === 0) return todo;
+      await Promise.all(
+        todo.identify.map(async ({ messageNumber }) => {
+          found.evidence.set(messageNumber, { fingerprint: await identify(session, messageNumber) });
+        }),
+      );
+    }
+  }
+
+  /** What the plan changes in the ledger before anything is retrieved; and the mark that this account has been polled. */
+  async #write(todo: Plan, state: AccountState): Promise<void> {
+    const { ledger } = this.#hold;
+    const now = this.#tools.now();
+    const writes = todo.put.map(async ({ before, after }) => {
+      if (after.state === 'quarantined' && before?.state !== 'quarantined') {
+        this.#events.quarantined({ uniqueId: after.uniqueId, size: after.size }, after.reason);
+        ledger.record({ event: 'quarantined', uniqueId: after.uniqueId, reason: after.reason, at: now });
+      }
+      await ledger.put(before, after);
+    });
+    for (const entry of todo.forget) {
+      if (entry.state === 'open' && !todo.put.some(({ after }) => after.sha === entry.sha))
+        this.#events.vanished({ uniqueId: entry.uniqueId });
+      writes.push(ledger.forget(entry));
+    }
+    if (todo.unmatched > 0) this.#events.uniqueIdsChanged(todo.forget.length, todo.unmatched);
+    if (state.polledSince === 0) writes.push(ledger.saveState({ polledSince: now, resume: undefined }));
+    await Promise.all(writes);
+    if (state.polledSince === 0) await this.#tools.markers.set(this.#account.name, now);
+  }
+
+  async #done(session: Pop3Client, transfer: Session, todo: Plan, found: Survey): Promise<PollReport> {
+    const { ledger } = this.#hold;
+    const notBefore = this.#notBefore(session);
+    await transfer.end(this.#account.retention);
+    const summary = transfer.summary(todo.more);
+    const next = this.#nextDue(todo);
+    // What was deleted makes the listing another one: then the next poll must look.
+    const listing = summary.deleted > 0 || summary.more ? { ...found.listing, digest: '' } : found.listing;
+    await ledger.saveState({
+      ...this.#success(notBefore),
+      listing: { ...listing, count: found.listing.count - summary.deleted },
+      next,
+      more: summary.more,
+      counts: this.#counts(transfer),
+    });
+    this.#events.polled(summary, this.#tools.now() - this.#began);
+    const comeBack = summary.more ? this.#tools.now() : next;
+    return { outcome: 'done', summary, next: comeBack, background: this.#background(transfer) };
+  }
+
+  async #failed(error: unknown, session: Pop3Client | undefined, transfer: Session | undefined): Promise<PollReport> {
+    const { ledger } = this.#hold;
+    const failure = asFailure(error);
+    if (failure.code === 'bug') this.#events.bug(error);
+    const failures = ledger.state.failures + 1;
+    const trouble = troubleOf(failure, failures, this.#tools, ledger.state.trouble, session);
+    this.#events.pollFailed(failure, trouble.until, trouble.needsPerson);
+    const background = transfer ? this.#background(transfer) : undefined;
+    try {
+      const counts = transfer ? { counts: this.#counts(transfer) } : {};
+      await ledger.saveState({ lastPoll: this.#began, failures, trouble, ...counts });
+    } catch (cause) {
+      // The trouble is Redis itself, or the lease is another worker's: this report is all there is.
+      if (failure.scope === 'account') this.#events.pollFailed(asFailure(cause), trouble.until, false);
+    }
+    return { outcome: 'failed', failure, trouble, background };
+  }
+
+  #success(notBefore: number): Partial<AccountState> {
+    const { state } = this.#hold.ledger;
+    if (state.failures > 0) this.#events.recovered(state.failures);
+    return { lastPoll: this.#began, lastSuccess: this.#tools.now(), failures: 0, trouble: undefined, notBefore };
+  }
+
+  #notBefore(session: Pop3Client): number {
+    const delay = session.capabilities.loginDelay?.seconds ?? 0;
+    return delay > 0 ? this.#began + delay * 1000 : 0;
+  }
+
+  #nextDue(todo: Plan): number {
+    let next = todo.next;
+    const now = this.#tools.now();
+    for (const entry of this.#hold.ledger.openEntries()) {
+      const action = decide(entry, {
+        policy: this.#policy(),
+        now,
+        opensAt: (name) => this.#tools.breakers.opensAt(name),
+        inFlight: (key, name) => this.#hold.inFlight(key, name),
+      });
+      const at = action.do === 'nothing' ? action.next : action.do === 'retrieve' ? now : 0;
+      if (at > 0) next = next === 0 ? at : Math.min(next, at);
+    }
+    return next;
+  }
+
+  #counts(transfer: Session): AccountState['counts'] {
+    const { counts } = this.#hold.ledger.state;
+    let deferred = 0;
+    let quarantined = 0;
+    for (const entry of this.#hold.ledger.openEntries()) {
+      if (entry.state === 'quarantined' || Object.values(entry.deliveries).some(({ state }) => state === 'rejected'))
+        quarantined += 1;
+      else if (entry.state === 'open') deferred += 1;
+    }
+    const { tally, committed } = transfer;
+    return {
+      deferred,
+      quarantined,
+      inDoubt: counts.inDoubt + tally.inDoubt,
+      delivered: counts.delivered + tally.delivered,
+      deleted: counts.deleted + committed,
+    };
+  }
+
+  /** Deliveries that still run keep the hold; what they confirm is deleted by the next poll. */
+  #background(transfer: Session): Promise<boolean> | undefined {
+    if (transfer.isIdle) return undefined;
+    this.#tools.holds.share(this.#hold);
+    return this.#settle(transfer);
+  }
+
+  async #settle(transfer: Session): Promise<boolean> {
+    try {
+      return await transfer.settled();
+    } finally {
+      await this.#tools.holds.release(this.#hold);
+    }
+  }
+
+  #transferTools(): TransferTools {
+    return {
+      hold: this.#hold,
+      policy: { ...this.#policy(), giveUpAfter: this.#account.giveUpAfter },
+      destinations: this.#tools.destinations,
+      breakers: this.#tools.breakers,
+      events: this.#events,
+      now: this.#tools.now,
+      random: this.#tools.random,
+      hardStop: this.#tools.hardStop,
+    };
+  }
+
+  #policy(): PlanInput['policy'] {
+    const { deliverTo, retention, firstPoll, maxMessageSize, maxMessagesPerPoll } = this.#account;
+    const { resume } = this.#hold.ledger.state;
+    return { deliverTo, retention, firstPoll: resume ?? firstPoll, maxMessageSize, maxMessagesPerPoll };
+  }
+}
+
+function noWork(listed: number): PollSummary {
+  return { listed, retrieved: 0, octets: 0, delivered: 0, deferred: 0, rejected: 0, deleted: 0, more: false };
+}
+
+function troubleOf(
+  failure: Failure,
+  failures: number,
+  { now, random }: Pick<PollTools, 'now' | 'random'>,
+  before: Trouble | undefined,
+  session?: Pop3Client,
+): Trouble {
+  const facts: SessionFailure = {
+    kind: 'other',
+    permanent: failure.permanent,
+    ...('kind' in failure ? { kind: failure.kind as SessionFailure['kind'] } : {}),
+    ...('responseCode' in failure ? { responseCode: failure.responseCode as string | undefined } : {}),
+    loginDelay: session?.capabilities.loginDelay?.seconds,
+  };
+  return {
+    ...afterSession(facts, failures, now(), random()),
+    code: failure.code,
+    message: failure.message,
+    remedy: failure.remedy ?? '',
+    since: before?.code === failure.code ? before.since : now(),
+  };
+}

@@ -1,0 +1,244 @@
+/**
+ * The TRANSACTION state of one session at work: deletes that are due, messages retrieved within a window while earlier ones
+ * are delivered, deletes as soon as they may, and the end by QUIT. It waits for no slow destination beyond a short grace.
+ */
+
+import { Failure, reasonOf } from '../failure.ts';
+import type { PollSummary } from '../ops/events.ts';
+import type { Pop3Client } from '../pop3/client.ts';
+import type { Spool } from '../store/spool.ts';
+import { Deletions } from './deletions.ts';
+import { entryKey, newEntry } from './entry.ts';
+import type { Entry } from './entry.ts';
+import { decide } from './plan.ts';
+import type { Plan, PlanInput, Retrieval } from './plan.ts';
+import { ACCOUNT_BACKOFF, backoff, RETRIEVAL_ATTEMPTS } from './retry.ts';
+import { retrievalFailed } from './settle.ts';
+import { deliver, recognise, shortSha } from './transfer.ts';
+import type { Assignments, Tally, TransferTools } from './transfer.ts';
+import { Window } from './window.ts';
+
+/** Messages of one session that may be on their way at a time. */
+const LIMITS = { messages: 128, octets: 16 * 1024 * 1024 };
+/** How long a session waits for destinations when there is nothing else to do. Milliseconds. */
+const GRACE = 10_000;
+/** What a message whose size is not known is taken for. Octets. */
+const UNKNOWN_SIZE = 64 * 1024;
+/** A message that comes out below this part of its listed size, by more than `SHORT_BY`, is not trusted at once. */
+const SHORT = 0.5;
+const SHORT_BY = 1024;
+
+export class Session {
+  readonly tally: Tally = { retrieved: 0, octets: 0, delivered: 0, deferred: 0, rejected: 0, inDoubt: 0 };
+  /** Deletes that QUIT has proved. */
+  committed = 0;
+  readonly #session: Pop3Client;
+  readonly #tools: TransferTools;
+  readonly #spool: Spool;
+  readonly #stop: AbortSignal;
+  readonly #onProgress: ((progress: PollSummary) => void) | undefined;
+  readonly #deletions: Deletions;
+  readonly #window = new Window(LIMITS);
+  readonly #assigned: Assignments = new Map();
+  readonly #running = new Set<Promise<void>>();
+  #listed = 0;
+  #left = false;
+  #ended = false;
+  #readyLater = false;
+  #unconfirmed = 0;
+  #broken: unknown;
+
+  constructor(
+    session: Pop3Client,
+    tools: TransferTools,
+    spool: Spool,
+    stop: AbortSignal,
+    onProgress: ((progress: PollSummary) => void) | undefined,
+  ) {
+    this.#session = session;
+    this.#tools = tools;
+    this.#spool = spool;
+    this.#stop = stop;
+    this.#onProgress = onProgress;
+    this.#deletions = new Deletions(session, tools.hold, tools.events);
+  }
+
+  /** True if no delivery runs any more. */
+  get isIdle(): boolean {
+    return this.#running.size === 0;
+  }
+
+  /** Does what the plan says. @throws what broke the session, or the ledger */
+  async work(todo: Plan, listed: number): Promise<void> {
+    this.#listed = listed;
+    for (const [messageNumber, entry] of todo.known) this.#assigned.set(entryKey(entry), messageNumber);
+    for (const { row, entry } of todo.delete) this.#deletions.add(row.messageNumber, entry);
+    // Where QUIT deletes what was retrieved, deletes that are due get a session of their own.
+    const retrieve = this.#deletesOnQuit && todo.delete.length > 0 ? [] : todo.retrieve;
+    this.#left = retrieve.length < todo.retrieve.length;
+    for (const retrieval of retrieve) {
+      const weight = this.#weight(retrieval);
+      if (!(await this.#room(weight))) {
+        this.#left = true;
+        break;
+      }
+      this.#window.enter(weight);
+      this.#start(retrieval, weight);
+    }
+    await this.#wait();
+    await this.#deletions.drained();
+    if (this.#broken !== undefined) throw this.#broken;
+  }
+
+  /** Ends the session: with QUIT, which commits the deletes, unless that would delete what is not delivered. */
+  async end(retention: PlanInput['policy']['retention']): Promise<void> {
+    this.#ended = true;
+    if (this.#deletesOnQuit && this.tally.retrieved > 0 && (retention !== 'delete' || this.#unconfirmed > 0)) {
+      this.#session.abort();
+      return;
+    }
+    this.committed = await this.#deletions.commit(this.#tools.now());
+  }
+
+  /** Resolves when the last delivery has ended. @returns true if something became ready to be deleted after the session */
+  async settled(): Promise<boolean> {
+    this.#ended = true;
+    const before = this.#broken;
+    await Promise.all(this.#running);
+    if (before === undefined && this.#broken !== undefined) this.#tools.events.outcomeNotWritten(this.#broken);
+    return this.#readyLater;
+  }
+
+  summary(more: boolean): PollSummary {
+    const { retrieved, octets, delivered, deferred, rejected } = this.tally;
+    const left = more || this.#left;
+    return {
+      listed: this.#listed,
+      retrieved,
+      octets,
+      delivered,
+      deferred,
+      rejected,
+      deleted: this.committed,
+      more: left,
+    };
+  }
+
+  /** RFC 2449 §6.7: EXPIRE 0 lets a server delete at QUIT what was retrieved. */
+  get #deletesOnQuit(): boolean {
+    return this.#session.capabilities.expire === 0;
+  }
+
+  #weight({ row }: Retrieval): number {
+    // Larger messages lie on the disk, and take little memory.
+    return Math.min(row.size < 0 ? UNKNOWN_SIZE : row.size, 4 * UNKNOWN_SIZE);
+  }
+
+  /** Waits until a message of that weight may start. False if the session must end, or nothing has moved for the grace. */
+  async #room(weight: number): Promise<boolean> {
+    while (!this.#isOver() && !this.#hasRoom(weight)) {
+      if (!(await this.#window.changed(GRACE, this.#stop))) return false;
+    }
+    return !this.#isOver();
+  }
+
+  #hasRoom(weight: number): boolean {
+    // A destination that failed until now gets one message first.
+    const probing = this.#tools.policy.deliverTo.some((name) => this.#tools.breakers.isHalfOpen(name));
+    return probing ? this.#window.isEmpty : this.#window.hasRoom(weight);
+  }
+
+  #isOver(): boolean {
+    return this.#stop.aborted || this.#broken !== undefined || this.#session.closed;
+  }
+
+  /** Waits for what runs, as long as it goes on within the grace. */
+  async #wait(): Promise<void> {
+    while (this.#running.size > 0 && this.#broken === undefined) {
+      if (!(await this.#window.changed(GRACE, this.#tools.hardStop))) return;
+    }
+  }
+
+  #start(retrieval: Retrieval, weight: number): void {
+    const run = this.#transfer(retrieval)
+      .catch((error: unknown) => {
+        this.#broken ??= error;
+      })
+      .finally(() => {
+        this.#running.delete(run);
+        this.#window.leave(weight);
+        this.#onProgress?.(this.summary(false));
+      });
+    this.#running.add(run);
+  }
+
+  async #transfer(retrieval: Retrieval): Promise<void> {
+    const { row } = retrieval;
+    const { hold, policy, now, breakers } = this.#tools;
+    const receiver = this.#spool.receive();
+    let octets: number;
+    try {
+      octets = await this.#session.retrieve(row.messageNumber, receiver);
+    } catch (error) {
+      await receiver.discard();
+      if (this.#session.closed || !(error instanceof Failure) || error.scope !== 'message') throw error;
+      await this.#notRetrieved(retrieval, error.said ?? error.message);
+      return;
+    }
+    const message = await receiver.finish();
+    this.#unconfirmed += 1;
+    try {
+      this.tally.retrieved += 1;
+      this.tally.octets += octets;
+      if (this.#isSuspicious(retrieval, octets, message.sha256)) {
+        await this.#notRetrieved(
+          retrieval,
+          `the server gave ${octets} of ${row.size} octets`,
+          shortSha(message.sha256),
+        );
+        return;
+      }
+      const { before, entry } = recognise(retrieval, message, this.#tools, this.#assigned);
+      const after = await deliver(before, entry, message, this.#tools, this.tally);
+      const action = decide(after, {
+        policy,
+        now: now(),
+        opensAt: (name) => breakers.opensAt(name),
+        inFlight: (key, name) => hold.inFlight(key, name),
+      });
+      if (action.do === 'put') await hold.ledger.put(after, action.entry);
+      if (action.do === 'delete') {
+        this.#unconfirmed -= 1;
+        if (this.#ended || this.#session.closed) this.#readyLater = true;
+        else this.#deletions.add(row.messageNumber, action.entry);
+      }
+    } finally {
+      await message.release();
+    }
+  }
+
+  /** Some servers answer +OK and give a piece of a message whose file went away. Three times the same piece is believed. */
+  #isSuspicious({ row, entry }: Retrieval, octets: number, sha256: string): boolean {
+    if (row.size < 0 || octets >= row.size * SHORT || row.size - octets <= SHORT_BY) return false;
+    return !(entry && entry.sha === shortSha(sha256) && entry.retrieval.failures >= 2);
+  }
+
+  async #notRetrieved({ row, entry }: Retrieval, said: string, sha = ''): Promise<void> {
+    const { hold, events, now, random } = this.#tools;
+    const base: Entry = entry ?? newEntry(row.uniqueId, row.size, now());
+    const failures = base.retrieval.failures + 1;
+    const next = now() + backoff(ACCOUNT_BACKOFF, failures, random());
+    const permanent = failures >= RETRIEVAL_ATTEMPTS;
+    const after = retrievalFailed({ ...base, sha: sha || base.sha }, said, next, permanent);
+    const fields = { uniqueId: row.uniqueId, size: row.size };
+    if (permanent) events.quarantined(fields, after.reason);
+    else events.retrievalFailed(fields, said, next);
+    hold.ledger.record({
+      event: permanent ? 'quarantined' : 'retrievalFailed',
+      uniqueId: row.uniqueId,
+      said: reasonOf(said),
+      at: now(),
+    });
+    await hold.ledger.put(entry, after);
+  }
+}

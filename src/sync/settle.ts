@@ -1,0 +1,110 @@
+/** What an attempt's outcome makes of an entry. Pure: the poll writes the result before anything follows from it. */
+
+import type { Outcome } from '../delivery/destination.ts';
+import { isConfirmedBy, step, withDelivery } from './entry.ts';
+import type { DeliveryRecord, Entry, RecipientRecord } from './entry.ts';
+import { afterDelivery } from './retry.ts';
+
+export interface SettlePolicy {
+  readonly deliverTo: readonly string[];
+  readonly retention: 'delete' | 'keep' | { readonly deleteAfter: number };
+  readonly giveUpAfter: number;
+}
+
+/**
+ * The entry after one attempt at one destination.
+ * @param now milliseconds since 1970
+ * @param random in [0, 1)
+ */
+export function settle(
+  entry: Entry,
+  destination: string,
+  outcome: Outcome,
+  policy: SettlePolicy,
+  now: number,
+  random: number,
+): Entry {
+  const before = entry.deliveries[destination];
+  const recipients: Readonly<Record<string, RecipientRecord>> = { ...before?.recipients, ...outcome.recipients };
+  const kind = overall(outcome, Object.values(recipients));
+  const attempt = before?.attempt ?? 1;
+  const base: DeliveryRecord = {
+    state: 'confirmed',
+    attempt,
+    at: now,
+    next: 0,
+    inDoubt: (before?.inDoubt ?? 0) + (kind === 'inDoubt' ? 1 : 0),
+    said: outcome.said,
+    recipients,
+  };
+  if (kind === 'confirmed') return conclude(withDelivery(entry, destination, base), policy);
+  const verdict = afterDelivery(
+    outcome.retryAfter === undefined ? { kind } : { kind, retryAfter: outcome.retryAfter },
+    { attempt, firstSeen: entry.firstSeen, giveUpAfter: policy.giveUpAfter },
+    now,
+    random,
+  );
+  if (verdict.next === 'retry')
+    return withDelivery(entry, destination, { ...base, state: 'deferred', next: verdict.at });
+  const said = verdict.next === 'giveUp' ? `given up: ${outcome.said}` : outcome.said;
+  return conclude(withDelivery(entry, destination, { ...base, state: 'rejected', said }), policy);
+}
+
+/** The entry once nothing is left to try: confirmed (or kept) if all have confirmed, quarantined if one has rejected. */
+export function conclude(entry: Entry, { deliverTo, retention }: Pick<SettlePolicy, 'deliverTo' | 'retention'>): Entry {
+  if (entry.state !== 'open') return entry;
+  if (isConfirmedBy(entry, deliverTo)) {
+    const confirmed = step(entry, 'confirmed');
+    return retention === 'delete' ? confirmed : step(confirmed, 'kept');
+  }
+  const states = deliverTo.map((name) => entry.deliveries[name]?.state);
+  if (!states.every((state) => state === 'confirmed' || state === 'rejected')) return entry;
+  const rejected = deliverTo.filter((name) => entry.deliveries[name]?.state === 'rejected');
+  return step(entry, 'quarantined', {
+    reason: rejected.map((name) => `${name}: ${entry.deliveries[name]?.said ?? ''}`).join('; '),
+  });
+}
+
+/** An attempt that never began: the worker was told to stop before anything was sent. */
+export function withdraw(entry: Entry, destination: string, now: number): Entry {
+  const before = entry.deliveries[destination];
+  if (before?.state !== 'started') return entry;
+  return withDelivery(entry, destination, {
+    ...before,
+    state: 'deferred',
+    attempt: before.attempt - 1,
+    at: now,
+    next: now,
+  });
+}
+
+/** The entry after its retrieval has failed. @param permanent true once a person is needed */
+export function retrievalFailed(entry: Entry, said: string, next: number, permanent: boolean): Entry {
+  const after = { ...entry, reason: said, retrieval: { failures: entry.retrieval.failures + 1, next } };
+  return permanent ? step(after, 'quarantined', { reason: `cannot be retrieved: ${said}` }) : after;
+}
+
+/** A quarantined entry as `retry` leaves it: everything that was rejected is due at once. */
+export function released(entry: Entry): Entry {
+  const deliveries = Object.fromEntries(
+    Object.entries(entry.deliveries).map(([name, record]) => [
+      name,
+      record.state === 'confirmed'
+        ? record
+        : { ...record, state: 'deferred' as const, next: 0, recipients: confirmedOnly(record) },
+    ]),
+  );
+  return step({ ...entry, deliveries }, 'open', { reason: '', retrieval: { failures: 0, next: 0 } });
+}
+
+function confirmedOnly({ recipients }: DeliveryRecord): Record<string, RecipientRecord> {
+  return Object.fromEntries(Object.entries(recipients).filter(([, recipient]) => recipient.kind === 'confirmed'));
+}
+
+function overall(outcome: Outcome, recipients: readonly RecipientRecord[]): Outcome['kind'] {
+  if (recipients.length === 0) return outcome.kind;
+  const kinds = new Set(recipients.map((recipient) => recipient.kind));
+  if (kinds.has('inDoubt')) return 'inDoubt';
+  if (kinds.has('deferred')) return 'deferred';
+  return kinds.has('rejected') ? 'rejected' : 'confirmed';
+}

@@ -1,0 +1,237 @@
+/**
+ * One message from its server to its destinations: retrieved, recognised, delivered to all at the same time, each outcome
+ * written before anything follows from it. It never deletes: that is the poll's.
+ */
+
+import { createHash } from 'node:crypto';
+import type { Delivery, Destination, Outcome } from '../delivery/destination.ts';
+import { reasonOf } from '../failure.ts';
+import { fingerprintOf } from '../mail/fingerprint.ts';
+import type { StoredMessage } from '../mail/message.ts';
+import type { AccountEvents } from '../ops/events.ts';
+import type { Breakers } from '../store/breakers.ts';
+import { entryKey, newEntry, startDelivery } from './entry.ts';
+import type { Entry } from './entry.ts';
+import type { Hold } from './hold.ts';
+import { matchGroup } from './identity.ts';
+import { decide } from './plan.ts';
+import type { PlanInput, Retrieval } from './plan.ts';
+import { settle, withdraw } from './settle.ts';
+import type { SettlePolicy } from './settle.ts';
+
+export interface TransferTools {
+  readonly hold: Hold;
+  readonly policy: SettlePolicy & PlanInput['policy'];
+  readonly destinations: ReadonlyMap<string, Destination>;
+  readonly breakers: Breakers;
+  readonly events: AccountEvents;
+  readonly now: () => number;
+  readonly random: () => number;
+  /** Aborted when deliveries must end at once. */
+  readonly hardStop: AbortSignal;
+}
+
+/** Numbers of the poll, counted as things happen. */
+export interface Tally {
+  retrieved: number;
+  octets: number;
+  delivered: number;
+  deferred: number;
+  rejected: number;
+  inDoubt: number;
+}
+
+/** Which entries are which messages of this session, so that twins are never taken for each other. */
+export type Assignments = Map<string, number>;
+
+/**
+ * Recognises a retrieved message by its octets.
+ * @returns the entry it is, or a new one
+ */
+export function recognise(
+  { row, entry, compare }: Retrieval,
+  message: StoredMessage,
+  tools: Pick<TransferTools, 'hold' | 'now'>,
+  assigned: Assignments,
+): { readonly before: Entry | undefined; readonly entry: Entry } {
+  const fingerprint = fingerprintOf(message.header);
+  const sha = shortSha(message.sha256);
+  const group = tools.hold.ledger.group(row.uniqueId);
+  const free = group.filter((each) => {
+    const holder = assigned.get(entryKey(each));
+    return holder === undefined || holder === row.messageNumber;
+  });
+  let found: Entry | undefined;
+  if (entry && !compare && (entry.fingerprint === '' || entry.fingerprint === fingerprint)) {
+    found = tools.hold.ledger.get(entryKey(entry));
+  } else if (free.length > 0) {
+    const evidence = new Map([[row.messageNumber, { fingerprint, sha }]]);
+    const [match] = compare || entry ? matchGroup([row], free, evidence) : [undefined];
+    if (match?.kind === 'known' && (match.entry.fingerprint === '' || match.entry.fingerprint === fingerprint))
+      found = match.entry;
+  }
+  const copies = group.filter((each) => each !== found && each.fingerprint === fingerprint);
+  const copy =
+    found?.fingerprint === fingerprint ? found.copy : copies.reduce((most, each) => Math.max(most, each.copy + 1), 0);
+  const base = found ?? newEntry(row.uniqueId, row.size, tools.now());
+  const known = {
+    ...base,
+    fingerprint,
+    sha,
+    copy,
+    size: row.size === -1 ? base.size : row.size,
+    retrieval: { failures: 0, next: 0 },
+    absences: 0,
+    absentSince: 0,
+  };
+  assigned.set(entryKey(known), row.messageNumber);
+  return { before: found, entry: known };
+}
+
+/** 128 bits of a SHA-256 in hexadecimal, as base64url. */
+export function shortSha(sha256: string): string {
+  return Buffer.from(sha256.slice(0, 32), 'hex').toString('base64url');
+}
+
+/**
+ * Delivers to every destination that is due, at the same time. Resolves when each attempt has ended and is written.
+ * @param entry as `recognise` gave it, not written yet
+ * @returns the entry as it stands then
+ * @throws LedgerFailure if nothing may be written any more; then no further attempt is begun
+ */
+export async function deliver(
+  before: Entry | undefined,
+  entry: Entry,
+  message: StoredMessage,
+  tools: TransferTools,
+  tally: Tally,
+): Promise<Entry> {
+  const { hold, policy, now, breakers } = tools;
+  const { ledger } = hold;
+  const action = decide(entry, {
+    policy,
+    now: now(),
+    opensAt: (name) => breakers.opensAt(name),
+    inFlight: (key, name) => hold.inFlight(key, name),
+  });
+  const due = action.do === 'retrieve' ? action.destinations : [];
+  let started = entry;
+  for (const name of due) {
+    if (entry.deliveries[name]?.state === 'started')
+      noteDoubt(entry, name, 'a crash came before the answer was written', tools, tally);
+    started = startDelivery(started, name, now());
+  }
+  const key = entryKey(started);
+  for (const name of due) hold.begin(key, name);
+  try {
+    const written = ledger.put(before, started);
+    ledger.record({
+      event: 'retrieved',
+      uniqueId: entry.uniqueId,
+      octets: message.size,
+      sha256: message.sha256,
+      at: now(),
+    });
+    await written;
+    await Promise.all(due.map(async (name) => await attempt(key, name, message, tools, tally)));
+  } finally {
+    for (const name of due) hold.end(key, name);
+  }
+  return ledger.get(key) ?? started;
+}
+
+async function attempt(
+  key: string,
+  name: string,
+  message: StoredMessage,
+  tools: TransferTools,
+  tally: Tally,
+): Promise<void> {
+  const { hold, destinations, breakers, now } = tools;
+  const { ledger, lease } = hold;
+  const destination = destinations.get(name);
+  const entry = ledger.get(key);
+  const record = entry?.deliveries[name];
+  if (!entry || !record) return;
+  const mayGo = destination !== undefined && !tools.hardStop.aborted && (lease.isValid || (await lease.confirm()));
+  if (!mayGo) {
+    await ledger.put(entry, withdraw(entry, name, now()));
+    return;
+  }
+  breakers.begin(name);
+  const delivery: Delivery = {
+    message,
+    account: lease.account,
+    uniqueId: entry.uniqueId,
+    idempotencyKey: idempotencyKey(lease.account, entry, name),
+    attempt: record.attempt,
+    firstSeen: new Date(entry.firstSeen),
+    settled: new Set(
+      Object.entries(record.recipients)
+        .filter(([, { kind }]) => kind === 'confirmed' || kind === 'rejected')
+        .map(([address]) => address),
+    ),
+    signal: tools.hardStop,
+  };
+  let outcome: Outcome;
+  try {
+    outcome = await destination.deliver(delivery);
+  } catch (error) {
+    // A bug in the destination's code: what it did before is not known.
+    tools.events.bug(error);
+    outcome = { kind: 'inDoubt', said: reasonOf(error), scope: 'message' };
+  }
+  await breakers.end(name, outcome.scope === 'message' || outcome.kind === 'confirmed', outcome.said);
+  await note(key, name, outcome, message, tools, tally);
+}
+
+async function note(
+  key: string,
+  name: string,
+  outcome: Outcome,
+  message: StoredMessage,
+  tools: TransferTools,
+  tally: Tally,
+): Promise<void> {
+  const { hold, policy, events, now, random } = tools;
+  const entry = hold.ledger.get(key);
+  if (!entry) return;
+  const after = settle(entry, name, outcome, policy, now(), random());
+  const record = after.deliveries[name];
+  const fields = { uniqueId: entry.uniqueId, size: message.size, sha256: message.sha256 };
+  hold.ledger.record({
+    event: outcome.kind === 'confirmed' ? 'delivered' : outcome.kind,
+    uniqueId: entry.uniqueId,
+    destination: name,
+    said: outcome.said,
+    attempt: record?.attempt,
+    at: now(),
+  });
+  const written = hold.ledger.put(entry, after);
+  if (outcome.kind === 'inDoubt') noteDoubt(entry, name, outcome.said, tools, tally);
+  if (record?.state === 'confirmed') {
+    tally.delivered += 1;
+    events.delivered(fields, name, outcome.said, record.attempt);
+  } else if (record?.state === 'deferred') {
+    tally.deferred += 1;
+    events.deferred(fields, name, outcome.said, record.attempt, record.next);
+  } else tally.rejected += 1;
+  if (after.state === 'quarantined') events.quarantined(fields, after.reason);
+  await written;
+}
+
+function noteDoubt(entry: Entry, name: string, said: string, { events, hold, now }: TransferTools, tally: Tally): void {
+  tally.inDoubt += 1;
+  events.inDoubt({ uniqueId: entry.uniqueId }, name, said);
+  hold.ledger.record({ event: 'inDoubt', uniqueId: entry.uniqueId, destination: name, said, at: now() });
+}
+
+/** The same for every attempt of this message to this destination, over restarts and a rebuilt ledger. */
+export function idempotencyKey(
+  account: string,
+  entry: Pick<Entry, 'uniqueId' | 'fingerprint' | 'copy'>,
+  destination: string,
+): string {
+  const parts = [account, entry.uniqueId, entry.fingerprint, String(entry.copy), destination];
+  return `msg_${createHash('sha256').update(parts.join('\0')).digest('base64url')}`;
+}
