@@ -1,0 +1,47 @@
+/**
+ * A secret of the config: knows where it comes from, reads it when asked, and prints as `[secret]` wherever it ends up.
+ * Reading is passed in, so that this file stays pure.
+ */
+
+import { inspect } from 'node:util';
+import type { SecretSource } from './fields.ts';
+import type { Secret } from './types.ts';
+
+const PRINTED = '[secret]';
+
+export class ConfiguredSecret implements Secret {
+  readonly #identity: string;
+  readonly #read: () => Promise<string>;
+  #reading: Promise<string> | undefined;
+
+  constructor(source: SecretSource, read: () => Promise<string>) {
+    this.#identity = JSON.stringify(source);
+    this.#read = read;
+  }
+
+  /** True if both come from the same place; what is found there does not count. */
+  static same(a: Secret, b: Secret): boolean {
+    if (a instanceof ConfiguredSecret && b instanceof ConfiguredSecret) return a.#identity === b.#identity;
+    return a === b;
+  }
+
+  /** Those who ask while it is being read share one read. */
+  reveal(): Promise<string> {
+    this.#reading ??= this.#read().finally(() => {
+      this.#reading = undefined;
+    });
+    return this.#reading;
+  }
+
+  toString(): string {
+    return PRINTED;
+  }
+
+  toJSON(): string {
+    return PRINTED;
+  }
+
+  [inspect.custom](): string {
+    return PRINTED;
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * The config as the program uses it: compiled once, frozen, fully defaulted, base units (milliseconds, octets).
+ * No raw option travels further than `config/load.ts`.
+ */
+
+/** A secret that is read when it is used, so that a rotated file counts at once. Prints as `[secret]` everywhere. */
+export interface Secret {
+  /** Throws a `Failure` (scope `account` or `destination`) that names where the secret should have come from. */
+  reveal(): Promise<string>;
+}
+
+export type Security = 'tls' | 'starttls' | 'none';
+
+/** How a TLS server is verified, beyond the system's authorities. */
+export interface TlsConfig {
+  /** Absolute path of a PEM file that replaces the system's authorities. */
+  readonly caFile: string | undefined;
+  /** SHA-256 of the server's certificate, 64 lower-case hexadecimal digits; replaces the check of chain and name. */
+  readonly fingerprint: string | undefined;
+  /** The name to ask for (SNI) and to check, in place of the host. */
+  readonly serverName: string | undefined;
+  /** Client certificate and key, absolute paths of PEM files. */
+  readonly certFile: string | undefined;
+  readonly keyFile: string | undefined;
+}
+
+export type Retention = 'delete' | 'keep' | { readonly deleteAfter: number };
+
+export interface AccountConfig {
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  readonly security: Security;
+  readonly tls: TlsConfig;
+  readonly user: string;
+  readonly password: Secret;
+  /** A SASL mechanism, `apop` or `user`; undefined: the strongest that both sides know. */
+  readonly mechanism: string | undefined;
+  readonly schedule:
+    | { readonly kind: 'every'; readonly milliseconds: number }
+    | { readonly kind: 'cron'; readonly expression: string; readonly timezone: string | undefined };
+  readonly deliverTo: readonly string[];
+  readonly retention: Retention;
+  readonly firstPoll: 'deliver' | 'skip';
+  /** Octets; a larger message is quarantined without being retrieved. */
+  readonly maxMessageSize: number;
+  /** Messages retrieved in one poll; more make a further poll job. */
+  readonly maxMessagesPerPoll: number;
+  /** Deferred deliveries are retried for this long after the message was first seen. Milliseconds. */
+  readonly giveUpAfter: number;
+  /** The longest wait for one reply of the POP3 server. Milliseconds. */
+  readonly timeout: number;
+  /** `socks5://` or `http://` proxy URL, credentials included (so never to be logged). */
+  readonly proxy: string | undefined;
+  /** Local address to connect from. */
+  readonly sourceAddress: string | undefined;
+}
+
+export interface DestinationBase {
+  readonly name: string;
+  /** Deliveries at a time, over all accounts of this worker. */
+  readonly concurrency: number;
+  /** The longest one delivery may take, wall clock, all waiting included. Milliseconds. */
+  readonly timeout: number;
+}
+
+export interface SmtpConfig extends DestinationBase {
+  readonly type: 'smtp';
+  readonly host: string;
+  readonly port: number;
+  readonly security: Security;
+  readonly tls: TlsConfig;
+  readonly auth: { readonly user: string; readonly password: Secret } | undefined;
+  readonly to: readonly string[];
+  /** The reverse-path: an address, or the original one of the message. */
+  readonly from: { readonly kind: 'address'; readonly address: string } | { readonly kind: 'original' };
+  /** Adds one `Received:` field on top (RFC 5321 §4.4). */
+  readonly trace: boolean;
+  /** The name in EHLO; undefined: the host's own. */
+  readonly helo: string | undefined;
+}
+
+export interface WebhookConfig extends DestinationBase {
+  readonly type: 'webhook';
+  readonly url: string;
+  /** Standard Webhooks secret (`whsec_...`); undefined: unsigned. */
+  readonly secret: Secret | undefined;
+  readonly format: 'raw' | 'json';
+  readonly headers: Readonly<Record<string, string>>;
+  readonly allowPrivate: boolean;
+  readonly tls: TlsConfig;
+}
+
+export type DestinationConfig = SmtpConfig | WebhookConfig;
+
+export type RedisConfig =
+  | { readonly kind: 'embedded' }
+  | { readonly kind: 'url'; readonly url: Secret }
+  | { readonly kind: 'socket'; readonly path: string };
+
+export interface HttpConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly token: Secret | undefined;
+}
+
+export interface Config {
+  /** The file or folder it came from, for messages. */
+  readonly source: string;
+  readonly dataDir: string;
+  readonly redis: RedisConfig;
+  readonly http: HttpConfig | undefined;
+  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
+  /** Accounts polled at a time by this worker. */
+  readonly concurrency: number;
+  /** Octets of messages held in memory at a time, over all accounts. */
+  readonly memoryBudget: number;
+  readonly destinations: ReadonlyMap<string, DestinationConfig>;
+  readonly accounts: ReadonlyMap<string, AccountConfig>;
+}
+
+/** One thing that is wrong in a config, in words a person can act on. */
+export interface Problem {
+  readonly severity: 'error' | 'warning';
+  readonly file: string;
+  /** From 1; undefined where the problem has no place (a missing file). */
+  readonly line: number | undefined;
+  readonly column: number | undefined;
+  /** `accounts.old-isp.port`. */
+  readonly field: string;
+  /** What stands there, cut and escaped; never a secret. */
+  readonly value: string | undefined;
+  readonly message: string;
+  readonly remedy: string;
+  /** The account or destination that is left out because of it; undefined: nothing can run. */
+  readonly leavesOut: { readonly kind: 'account' | 'destination'; readonly name: string } | undefined;
+}
+
+/** What loading gives: the config without what is wrong, and everything that is wrong. */
+export interface Loaded {
+  /** Undefined if nothing can run (no readable file, bad YAML, a problem outside accounts and destinations). */
+  readonly config: Config | undefined;
+  readonly problems: readonly Problem[];
+}
