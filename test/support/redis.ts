@@ -5,6 +5,7 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -74,11 +75,13 @@ export async function startRedis(options: RedisOptions = {}): Promise<RunningRed
   const log = join(dir, 'redis.log');
   const port = options.tcp ? await freePort() : undefined;
   const args = ['--port', String(port ?? 0), '--bind', '127.0.0.1', '--unixsocket', socket, '--dir', dir];
-  args.push('--logfile', log, '--save', '', '--appendonly', 'no', ...(options.args ?? []));
+  args.push('--save', '', '--appendonly', 'no', ...(options.args ?? []));
   let child: ChildProcess | undefined;
 
   async function launch(): Promise<void> {
-    const started = spawn('redis-server', args, { stdio: 'ignore', cwd: dir });
+    const output = openSync(log, 'a');
+    const started = spawn('redis-server', args, { stdio: ['ignore', output, output], cwd: dir });
+    closeSync(output);
     started.unref();
     child = started;
     await once(started, 'spawn');

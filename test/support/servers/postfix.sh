@@ -81,6 +81,8 @@ CONF
       'showq unix n - n - - showq' 'anvil unix - - n - 1 anvil' 'tlsmgr unix - - n 1000? 1 tlsmgr' \
       'postlog unix-dgram n - n - 1 postlogd'
   } >"$dir/etc/postfix/master.cf"
+  # Postfix waits until its files are two seconds old, lest they be half written
+  find "$dir/etc/postfix" -type f -exec touch -d '1 minute ago' {} +
   sandboxed "$dir"
   wait_port "$dir" "$port" greet
   [ -z "$tls" ] || wait_port "$dir" "$tls"
