@@ -97,7 +97,7 @@ export const accountSchema = z.strictObject({
     }),
   retention: z
     .union([z.enum(['delete', 'keep']), z.strictObject({ deleteAfter: durationOption([MINUTE, 3650 * DAY]) })])
-    .default('delete')
+    .prefault('delete')
     .meta({
       description:
         'What becomes of a message that all destinations have confirmed: `delete` it from the server, `keep` it there, or `{ deleteAfter: 30d }` to delete it that long after it was first seen.',

@@ -71,7 +71,7 @@ export const settingsSchema = z.strictObject({
         }),
     })
     .optional()
-    .meta({ description: 'Serves health, metrics and the dashboard by HTTP.', otherwise: 'no HTTP' }),
+    .meta({ description: 'Serves health and metrics by HTTP.', otherwise: 'no HTTP' }),
   log: z
     .strictObject({
       level: z

@@ -20,9 +20,8 @@ export class ConfiguredSecret implements Secret {
   }
 
   /** True if both come from the same place; what is found there does not count. */
-  static same(a: Secret, b: Secret): boolean {
-    if (a instanceof ConfiguredSecret && b instanceof ConfiguredSecret) return a.#identity === b.#identity;
-    return a === b;
+  static same(a: ConfiguredSecret, b: ConfiguredSecret): boolean {
+    return a.#identity === b.#identity;
   }
 
   /** Those who ask while it is being read share one read. */

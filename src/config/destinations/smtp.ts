@@ -43,7 +43,7 @@ export const smtpSchema = z.strictObject({
       password: secretOption().meta({ description: 'The password.', examples: [{ env: 'SMTP_PASSWORD' }] }),
     })
     .optional()
-    .meta({ description: 'Left out: no login.', otherwise: 'no login' }),
+    .meta({ description: 'The login, where the server wants one.', otherwise: 'no login' }),
   to: z
     .array(addressOption())
     .min(1)
