@@ -165,8 +165,12 @@ export class ProcessEvents {
     this.log.info({ destination }, 'destination works again');
   }
 
-  schedules(added: number, changed: number, removed: number): void {
-    this.log.info({ added, changed, removed }, 'schedules set');
+  schedules(changes: { readonly added: number; readonly changed: number; readonly removed: number }): void {
+    this.log.info(changes, 'schedules set');
+  }
+
+  queueTrouble(reason: string): void {
+    this.log.debug({ reason: printable(reason) }, 'queue trouble');
   }
 
   listening(address: string): void {

@@ -253,6 +253,28 @@ function asLedgerFailure(error: unknown): LedgerFailure {
   );
 }
 
+/** How these accounts stand, read without a lease. */
+export async function readStates(redis: Redis, accounts: readonly string[]): Promise<AccountState[]> {
+  return await Promise.all(
+    accounts.map(async (account) => decodeState(await redis.hget(accountKeys(account).state, 'account'))),
+  );
+}
+
+/** Every entry of an account, read without a lease; in no order. */
+export async function* readEntries(redis: Redis, account: string): AsyncIterable<Entry> {
+  const keys = accountKeys(account);
+  for (const key of [keys.open, keys.settled]) {
+    let cursor = '0';
+    do {
+      const [next, flat] = await redis.hscan(key, cursor, 'COUNT', CHUNK);
+      cursor = next;
+      for (let index = 0; index + 1 < flat.length; index += 2) {
+        yield* decodeGroup(flat[index] as string, flat[index + 1] as string);
+      }
+    } while (cursor !== '0');
+  }
+}
+
 function decodeState(value: string | null): AccountState {
   return value === null ? NEW_ACCOUNT : { ...NEW_ACCOUNT, ...(JSON.parse(value) as Partial<AccountState>) };
 }

@@ -1,0 +1,212 @@
+/**
+ * The composition root: builds, starts and stops everything in order, and is the only place that wires parts together.
+ * `openEngine` is what polls need; `Worker` adds the queue and the schedules.
+ */
+
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import type { AccountConfig, Config } from './config/types.ts';
+import type { Destination } from './delivery/destination.ts';
+import { openDestination } from './delivery/open.ts';
+import { Failure, reasonOf } from './failure.ts';
+import type { ProcessEvents } from './ops/events.ts';
+import { Pop3Client } from './pop3/client.ts';
+import { Breakers } from './store/breakers.ts';
+import { joinEmbeddedRedis } from './store/embedded.ts';
+import type { EmbeddedRedis } from './store/embedded.ts';
+import { Markers } from './store/markers.ts';
+import { inspectRedis, ledgerConnection, unreachable } from './store/redis.ts';
+import type { RedisAddress } from './store/redis.ts';
+import { Spool } from './store/spool.ts';
+import { Holds } from './sync/hold.ts';
+import type { PollTools } from './sync/poll.ts';
+
+/** How long what is in flight may take after a signal to stop, before it is cut off. Milliseconds. */
+const STOP_GRACE = 25_000;
+
+export interface Store {
+  readonly redis: Redis;
+  readonly address: RedisAddress;
+  close(): Promise<void>;
+}
+
+/**
+ * Connects to the Redis of the config, starting the embedded one if need be.
+ * @throws Failure (scope process) if it is out of reach, or unfit to hold a ledger
+ */
+export async function openStore(config: Config, events: ProcessEvents): Promise<Store> {
+  let embedded: EmbeddedRedis | undefined;
+  let address: RedisAddress;
+  if (config.redis.kind === 'embedded') {
+    embedded = await joinEmbeddedRedis(config.dataDir);
+    address = { kind: 'socket', path: embedded.socket };
+  } else if (config.redis.kind === 'socket') {
+    address = { kind: 'socket', path: config.redis.path };
+  } else {
+    address = { kind: 'url', url: await config.redis.url.reveal() };
+  }
+  const trouble = new RedisTrouble(events, embedded);
+  const redis = ledgerConnection(address, `mailferry:${process.pid}:ledger`, (error) => trouble.noted(error));
+  redis.on('ready', () => trouble.over());
+  try {
+    await redis.connect();
+    const findings = await inspectRedis(redis);
+    for (const { fatal, message, remedy } of findings) {
+      if (fatal) throw new Failure(message, { scope: 'process', permanent: true, code: 'redis.unfit', remedy });
+      events.warning(message, remedy);
+    }
+  } catch (error) {
+    redis.disconnect();
+    throw error instanceof Failure ? error : unreachable(error);
+  }
+  return {
+    redis,
+    address,
+    async close() {
+      trouble.close();
+      if (embedded) await embedded.leave(redis).catch((error: unknown) => events.failed(error));
+      redis.disconnect();
+    },
+  };
+}
+
+/** Says once that Redis is away and once that it is back; brings an embedded one back. */
+class RedisTrouble {
+  readonly #events: ProcessEvents;
+  readonly #embedded: EmbeddedRedis | undefined;
+  #away = false;
+  #closed = false;
+  #restarting = false;
+
+  constructor(events: ProcessEvents, embedded: EmbeddedRedis | undefined) {
+    this.#events = events;
+    this.#embedded = embedded;
+  }
+
+  noted(error: Error): void {
+    if (this.#closed) return;
+    if (!this.#away)
+      this.#events.redisTrouble(error.message || ('code' in error ? String(error.code) : 'connection lost'));
+    this.#away = true;
+    if (this.#embedded && !this.#restarting) void this.#restart(this.#embedded);
+  }
+
+  async #restart(embedded: EmbeddedRedis): Promise<void> {
+    this.#restarting = true;
+    try {
+      await embedded.ensure();
+    } catch (error) {
+      this.#events.failed(error);
+    } finally {
+      this.#restarting = false;
+    }
+  }
+
+  over(): void {
+    if (this.#away) this.#events.redisBack();
+    this.#away = false;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+}
+
+export interface Engine {
+  readonly config: Config;
+  readonly store: Store;
+  readonly tools: PollTools;
+  /** Begins to stop: no new message, what is in flight is finished within the grace. */
+  stop(): void;
+  close(): Promise<void>;
+}
+
+/** Everything that polls need. @throws Failure if the disk or Redis cannot be used */
+export async function openEngine(config: Config, events: ProcessEvents): Promise<Engine> {
+  const spool = await Spool.open(config.dataDir);
+  const store = await openStore(config, events);
+  const stop = new AbortController();
+  const hardStop = new AbortController();
+  const now = (): number => Date.now();
+  const random = (): number => Math.random();
+  const destinations = new Map<string, Destination>();
+  for (const [name, destination] of config.destinations) {
+    destinations.set(name, openDestination(destination, { hostName: hostname(), now: () => new Date() }));
+  }
+  const breakers = new Breakers(store.redis, {
+    now,
+    random,
+    onChange: (name, { openUntil, failures }, reason) => {
+      if (openUntil > 0) events.destinationPaused(name, openUntil, failures, reason);
+      else events.destinationBack(name);
+    },
+  });
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    config,
+    store,
+    tools: {
+      openSession,
+      holds: new Holds(store.redis),
+      markers: new Markers(store.redis, config.dataDir),
+      spool,
+      breakers,
+      destinations,
+      events,
+      now,
+      random,
+      stop: stop.signal,
+      hardStop: hardStop.signal,
+    },
+    stop() {
+      stop.abort();
+      timer ??= setTimeout(() => hardStop.abort(), STOP_GRACE);
+    },
+    async close() {
+      clearTimeout(timer);
+      stop.abort();
+      hardStop.abort();
+      await Promise.all([...destinations.values()].map(async (destination) => await destination.close()));
+      await store.close();
+    },
+  };
+}
+
+/** Opens a POP3 session by an account's config. @throws Pop3Error */
+export async function openSession(account: AccountConfig, signal: AbortSignal): Promise<Pop3Client> {
+  const { host, port, security, tls, user, mechanism, timeout, proxy, sourceAddress } = account;
+  return await Pop3Client.open({
+    host,
+    port,
+    security,
+    tls,
+    user,
+    password: async () => await account.password.reveal(),
+    timeout,
+    signal,
+    ...(mechanism === undefined ? {} : { mechanism }),
+    ...(proxy === undefined ? {} : { proxy }),
+    ...(sourceAddress === undefined ? {} : { sourceAddress }),
+  });
+}
+
+/** `openEngine`, again and again until Redis is there. @returns undefined if told to stop before that */
+export async function awaitEngine(
+  config: Config,
+  events: ProcessEvents,
+  stop: AbortSignal,
+): Promise<Engine | undefined> {
+  for (let failures = 0; !stop.aborted; failures += 1) {
+    try {
+      return await openEngine(config, events);
+    } catch (error) {
+      if (!(error instanceof Failure) || error.permanent || error.code !== 'redis.connect') throw error;
+      events.failed(error);
+      await sleep(Math.min(30_000, 1000 * 2 ** failures), undefined, { signal: stop }).catch((reason: unknown) =>
+        reasonOf(reason),
+      );
+    }
+  }
+  return undefined;
+}

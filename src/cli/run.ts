@@ -1,0 +1,65 @@
+/** `run`: the worker. It polls by the schedules until SIGTERM, then finishes what is in flight, QUITs and releases its leases. */
+
+import { awaitEngine } from '../app.ts';
+import { explainProblem } from '../config/explain.ts';
+import { Failure } from '../failure.ts';
+import { Heartbeat } from '../ops/heartbeat.ts';
+import { createLog } from '../ops/log.ts';
+import { ProcessEvents } from '../ops/events.ts';
+import { Worker } from '../worker.ts';
+import { VERSION } from '../version.ts';
+import { ConfigError, EXIT, exitCodeOf, readConfig } from './command.ts';
+import type { Command } from './command.ts';
+
+export const run: Command = {
+  name: 'run',
+  usage: '',
+  summary: 'the worker: polls by the schedules until SIGTERM',
+  options: {},
+  async run(_words, _options, context) {
+    const loaded = await readConfig(context);
+    const { config } = loaded;
+    if (!config || config.accounts.size === 0) throw new ConfigError(loaded);
+    const events = new ProcessEvents(createLog({ level: config.log.level, pretty: context.isTerminal, fd: 1 }));
+    for (const problem of loaded.problems)
+      events.configProblem(explainProblem(problem), problem.remedy, problem.severity);
+    try {
+      const engine = await awaitEngine(config, events, context.stop);
+      if (!engine) return EXIT.done;
+      const heartbeat = new Heartbeat(config.dataDir, engine.store.redis, events);
+      const worker = new Worker(engine, events);
+      try {
+        await worker.start();
+        await heartbeat.start();
+        events.started({ accounts: config.accounts.size, destinations: config.destinations.size, version: VERSION });
+        await aborted(context.stop);
+        events.stopping(String(context.stop.reason ?? 'stop'));
+      } finally {
+        await worker.close();
+        await heartbeat.stop();
+        await engine.close();
+      }
+      events.stopped();
+      return EXIT.done;
+    } catch (error) {
+      events.failed(error);
+      return error instanceof Failure ? exitCodeOf(error) : EXIT.unavailable;
+    }
+  },
+};
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => {
+    // Keeps the process alive even while every connection is being made anew.
+    const alive = setInterval(() => undefined, 60_000);
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearInterval(alive);
+        resolve();
+      },
+      { once: true },
+    );
+  });
+}

@@ -1,0 +1,65 @@
+/** `status`: how every account stands, and what needs a person. */
+
+import { openStore } from '../app.ts';
+import { collectStatus } from '../ops/status.ts';
+import type { AccountStatus } from '../ops/status.ts';
+import { readStates } from '../store/ledger.ts';
+import { printable } from '../untrusted.ts';
+import { chosenAccounts, commandEvents, EXIT, usableConfig } from './command.ts';
+import type { Command } from './command.ts';
+import { relative, table } from './table.ts';
+
+export const status: Command = {
+  name: 'status',
+  usage: '[ACCOUNT...]',
+  summary: 'accounts: last and next poll, backlog, deferred, quarantined, what needs a person',
+  options: {},
+  async run(words, _options, context) {
+    const config = await usableConfig(context);
+    const accounts = [...chosenAccounts(config, words).values()];
+    const store = await openStore(config, commandEvents('error', context));
+    try {
+      const found = await collectStatus(store.redis, accounts, readStates);
+      if (context.json) context.print(JSON.stringify(found, undefined, 2));
+      else context.print(render(found, Date.now()));
+      return found.some(({ deferred, quarantined, state }) => deferred + quarantined > 0 || state === 'needs a person')
+        ? EXIT.undelivered
+        : EXIT.done;
+    } finally {
+      await store.close();
+    }
+  },
+};
+
+function render(found: readonly AccountStatus[], now: number): string {
+  const rows = found.map((each) => [
+    each.account,
+    each.state,
+    relative(each.lastPoll, now),
+    relative(each.lastSuccess, now),
+    each.onServer < 0 ? '-' : String(each.onServer),
+    `${each.deferred}`,
+    `${each.quarantined}`,
+    `${each.delivered}`,
+    `${each.inDoubt}`,
+  ]);
+  const heading = [
+    'ACCOUNT',
+    'STATE',
+    'LAST POLL',
+    'LAST GOOD',
+    'ON SERVER',
+    'DEFERRED',
+    'QUARANTINED',
+    'DELIVERED',
+    'IN DOUBT',
+  ];
+  const lines = [table([heading, ...rows])];
+  for (const each of found) {
+    if (each.problem === '') continue;
+    lines.push('', `${each.account}: ${printable(each.problem, 500)}`);
+    if (each.remedy !== '') lines.push(`  ${printable(each.remedy, 500)}`);
+    if (each.next > now) lines.push(`  tried again ${relative(each.next, now)}`);
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,164 @@
+/** `sync`: polls until every account is drained, and exits. `--dry-run` prints the plan and changes nothing. */
+
+import { openEngine } from '../app.ts';
+import type { Engine } from '../app.ts';
+import type { AccountConfig } from '../config/types.ts';
+import type { PollSummary } from '../ops/events.ts';
+import { poll } from '../sync/poll.ts';
+import type { PollReport } from '../sync/poll.ts';
+import type { Plan } from '../sync/plan.ts';
+import { printable } from '../untrusted.ts';
+import { chosenAccounts, commandEvents, EXIT, usableConfig } from './command.ts';
+import type { Command, ExitCode } from './command.ts';
+import { Progress } from './progress.ts';
+import { octets, relative } from './table.ts';
+
+/** How long to wait for another poll of the same account, and between two looks. Milliseconds. */
+const BUSY_LIMIT = 120_000;
+const BUSY_WAIT = 250;
+
+interface Result {
+  readonly account: string;
+  readonly outcome: 'drained' | 'waiting' | 'failed' | 'busy' | 'planned';
+  readonly delivered: number;
+  readonly deleted: number;
+  readonly octets: number;
+  readonly reason: string;
+  readonly remedy: string;
+  readonly plan?: ReturnType<typeof planned>;
+}
+
+export const sync: Command = {
+  name: 'sync',
+  usage: '[ACCOUNT...]',
+  summary: 'polls until drained, and exits',
+  options: { 'dry-run': { type: 'boolean', help: 'print the plan only' } },
+  async run(words, options, context) {
+    const config = await usableConfig(context);
+    const accounts = [...chosenAccounts(config, words).values()];
+    const progress = new Progress(context.isTerminal && !context.json, accounts.length);
+    const engine = await openEngine(
+      config,
+      commandEvents(context.isTerminal ? 'error' : config.log.level === 'debug' ? 'debug' : 'warn', context),
+    );
+    const onStop = (): void => engine.stop();
+    context.stop.addEventListener('abort', onStop, { once: true });
+    try {
+      const dryRun = options['dry-run'] === true;
+      const results = await inParallel(
+        accounts,
+        config.concurrency,
+        async (account) => await drain(account, engine, dryRun, progress),
+      );
+      progress.end();
+      if (context.json) context.print(JSON.stringify(results, undefined, 2));
+      else for (const line of results.flatMap(describe)) context.print(line);
+      return exitCode(results);
+    } finally {
+      context.stop.removeEventListener('abort', onStop);
+      await engine.close();
+    }
+  },
+};
+
+/** Polls one account until nothing is left that could be done now. */
+async function drain(account: AccountConfig, engine: Engine, dryRun: boolean, progress: Progress): Promise<Result> {
+  const total = { delivered: 0, deleted: 0, octets: 0 };
+  const began = performance.now();
+  const result = (outcome: Result['outcome'], reason = '', remedy = ''): Result => ({
+    account: account.name,
+    outcome,
+    ...total,
+    reason,
+    remedy,
+  });
+  for (;;) {
+    const report: PollReport = await poll(account, engine.tools, {
+      force: true,
+      dryRun,
+      onProgress: (summary: PollSummary) => progress.update(account.name, summary),
+    });
+    const ready = 'background' in report && report.background ? await report.background : false;
+    switch (report.outcome) {
+      case 'busy':
+        if (engine.tools.stop.aborted || performance.now() - began > BUSY_LIMIT)
+          return result('busy', 'another worker polls this account now');
+        await new Promise((resolve) => setTimeout(resolve, BUSY_WAIT));
+        continue;
+      case 'held':
+        return result('failed', `held off until ${new Date(report.until).toISOString()}`);
+      case 'failed':
+        return result('failed', report.failure.message, report.failure.remedy);
+      case 'planned':
+        return { ...result('planned'), plan: planned(report.plan) };
+      case 'done': {
+        const { summary, next } = report;
+        total.delivered += summary.delivered;
+        total.deleted += summary.deleted;
+        total.octets += summary.octets;
+        progress.done(account.name, summary);
+        if ((summary.more || ready) && !engine.tools.stop.aborted) continue;
+        return summary.more || ready || next > 0 || summary.rejected > 0
+          ? result('waiting', waitingFor(summary, next))
+          : result('drained');
+      }
+    }
+  }
+}
+
+function waitingFor({ rejected, more }: PollSummary, next: number): string {
+  if (rejected > 0) return `${rejected} rejected: see "mailferry messages list"`;
+  if (more) return 'stopped before all was done';
+  return next > 0 ? `some mail is not delivered yet; next attempt ${relative(next, Date.now())}` : '';
+}
+
+function planned({ retrieve, delete: deletes, put, next }: Plan): {
+  retrieve: number;
+  octets: number;
+  delete: number;
+  skip: number;
+  quarantine: number;
+  next: number;
+} {
+  return {
+    retrieve: retrieve.length,
+    octets: retrieve.reduce((sum, { row }) => sum + Math.max(0, row.size), 0),
+    delete: deletes.length,
+    skip: put.filter(({ before, after }) => before === undefined && after.state === 'skipped').length,
+    quarantine: put.filter(({ before, after }) => before === undefined && after.state === 'quarantined').length,
+    next,
+  };
+}
+
+function describe(result: Result): string[] {
+  const { account, outcome, delivered, deleted, plan } = result;
+  const reason = result.reason === '' ? '' : `: ${printable(result.reason, 500)}`;
+  if (plan) {
+    return [
+      `${account}: would retrieve ${plan.retrieve} messages (${octets(plan.octets)}), delete ${plan.delete}, skip ${plan.skip}, quarantine ${plan.quarantine}`,
+    ];
+  }
+  const counts = `${delivered} deliveries (${octets(result.octets)}), ${deleted} deleted`;
+  const lines = [`${account}: ${outcome === 'failed' ? 'FAILED' : outcome}, ${counts}${reason}`];
+  if (result.remedy !== '') lines.push(`  ${printable(result.remedy, 500)}`);
+  return lines;
+}
+
+function exitCode(results: readonly Result[]): ExitCode {
+  if (results.some(({ outcome }) => outcome === 'failed')) return EXIT.unavailable;
+  return results.some(({ outcome }) => outcome === 'waiting' || outcome === 'busy') ? EXIT.undelivered : EXIT.done;
+}
+
+async function inParallel<In, Out>(
+  items: readonly In[],
+  limit: number,
+  run: (item: In) => Promise<Out>,
+): Promise<Out[]> {
+  const results = new Array<Out>();
+  const queue = items.entries();
+  const lane = async (): Promise<void> => {
+    for (const [index, item] of queue) results[index] = await run(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, lane));
+  return results;
+}
