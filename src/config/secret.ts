@@ -4,6 +4,7 @@
  */
 
 import { inspect } from 'node:util';
+import { revealed } from '../redact.ts';
 import type { SecretSource } from './fields.ts';
 import type { Secret } from './types.ts';
 
@@ -26,10 +27,19 @@ export class ConfiguredSecret implements Secret {
 
   /** Those who ask while it is being read share one read. */
   reveal(): Promise<string> {
-    this.#reading ??= this.#read().finally(() => {
-      this.#reading = undefined;
-    });
+    this.#reading ??= this.#revealOnce();
     return this.#reading;
+  }
+
+  /** From here on no log line may hold it. */
+  async #revealOnce(): Promise<string> {
+    try {
+      const secret = await this.#read();
+      revealed.remember(secret);
+      return secret;
+    } finally {
+      this.#reading = undefined;
+    }
   }
 
   toString(): string {
