@@ -3,7 +3,13 @@
 import { awaitEngine } from '../app.ts';
 import { explainProblem } from '../config/explain.ts';
 import { Failure } from '../failure.ts';
-import { Heartbeat } from '../ops/heartbeat.ts';
+import { Heartbeat, readHealth } from '../ops/heartbeat.ts';
+import { openHttp } from '../ops/http.ts';
+import type { HttpFace } from '../ops/http.ts';
+import { collectStatus } from '../ops/status.ts';
+import { readStates } from '../store/ledger.ts';
+import type { Config } from '../config/types.ts';
+import type { Engine } from '../app.ts';
 import { createLog } from '../ops/log.ts';
 import { ProcessEvents } from '../ops/events.ts';
 import { Worker } from '../worker.ts';
@@ -28,13 +34,16 @@ export const run: Command = {
       if (!engine) return EXIT.done;
       const heartbeat = new Heartbeat(config.dataDir, engine.store.redis, events);
       const worker = new Worker(engine, events);
+      let face: HttpFace | undefined;
       try {
         await worker.start();
         await heartbeat.start();
+        face = await serve(config, engine, events);
         events.started({ accounts: config.accounts.size, destinations: config.destinations.size, version: VERSION });
         await aborted(context.stop);
         events.stopping(String(context.stop.reason ?? 'stop'));
       } finally {
+        await face?.close();
         await worker.close();
         await heartbeat.stop();
         await engine.close();
@@ -47,6 +56,17 @@ export const run: Command = {
     }
   },
 };
+
+async function serve(config: Config, { store }: Engine, events: ProcessEvents): Promise<HttpFace | undefined> {
+  if (!config.http) return undefined;
+  const accounts = [...config.accounts.values()];
+  const face = await openHttp(config.http, {
+    health: async () => await readHealth(config.dataDir, Date.now()),
+    status: async () => await collectStatus(store.redis, accounts, readStates),
+  });
+  events.listening(face.address);
+  return face;
+}
 
 async function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
