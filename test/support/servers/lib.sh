@@ -7,6 +7,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 NAME=$(basename "$0" .sh)
 # Packages that cannot be installed side by side (Debian lets only one pop3-server in) are unpacked here.
 PKGROOT=${MAILFERRY_TEST_PKGS:-/var/cache/mailferry-tests}/$NAME
+# program:package
+TOOLS='pgrep:procps openssl:openssl unshare:util-linux python3:python3'
 USERS=${USERS:-10}
 
 die() { echo "$NAME.sh: $*" >&2; exit 1; }
@@ -256,16 +258,17 @@ report() {
 server_main() {
   local verb=${1:-}
   [ $# -eq 0 ] || shift
-  [ "$verb" = install ] || [ $# -ge 1 ] || die "usage: $NAME.sh install | start DIR PORT [TLSPORT] | deliver DIR USER FILE... | count DIR USER | stop DIR"
+  [[ $verb = install* ]] || [ $# -ge 1 ] || die "usage: $NAME.sh install | installed | start DIR PORT [TLSPORT] | deliver DIR USER FILE... | count DIR USER | stop DIR"
   local dir=${1:-} n
   [ $# -eq 0 ] || shift
   case $verb in
+    installed) [ -e "$PKGROOT/.done" ] && for n in $TOOLS; do command -v "${n%:*}" >/dev/null || exit 1; done ;;
     install)
       # test files that run side by side must not install side by side
       mkdir -p "${PKGROOT%/*}"
       exec 9>"${PKGROOT%/*}/.lock"
       flock 9
-      for n in pgrep:procps openssl:openssl unshare:util-linux python3:python3; do
+      for n in $TOOLS; do
         command -v "${n%:*}" >/dev/null || apt_install "${n#*:}"
       done
       do_install
