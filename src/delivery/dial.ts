@@ -1,7 +1,7 @@
 /** Opening a TCP connection or a Unix socket within a time. Names are resolved as the system does (hosts file included). */
 
 import { connect } from 'node:net';
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import { Failure } from '../failure.ts';
 
 export interface Place {
@@ -14,12 +14,19 @@ export function placeName(place: Place): string {
   return place.host.includes(':') ? `[${place.host}]:${String(place.port)}` : `${place.host}:${String(place.port)}`;
 }
 
+export interface DialOptions {
+  readonly signal?: AbortSignal;
+  /** In place of the system's own; see `net.connect`. */
+  readonly lookup?: LookupFunction;
+}
+
 /**
  * Connects. The caller owns the socket, which has no listeners left on it.
  * Throws a `Failure` (`CODE.connect`, scope destination) when that fails, takes longer than `timeout` milliseconds, or
- * `signal` aborts.
+ * `signal` aborts; and what `lookup` throws.
  */
-export async function dial(place: Place, code: string, timeout: number, signal: AbortSignal): Promise<Socket> {
+export async function dial(place: Place, code: string, timeout: number, options: DialOptions = {}): Promise<Socket> {
+  const { signal, lookup } = options;
   const server = placeName(place);
   const refuse = (reason: string, remedy: string | undefined, cause?: unknown): Failure =>
     new Failure(`cannot connect to ${server}: ${reason}`, {
@@ -29,33 +36,41 @@ export async function dial(place: Place, code: string, timeout: number, signal: 
       ...(remedy === undefined ? {} : { remedy }),
       cause,
     });
-  if (signal.aborted) throw refuse('stopped', undefined);
-  const socket = connect({ host: place.host, port: place.port, autoSelectFamily: true });
-  let timer: NodeJS.Timeout | undefined;
-  let abort: (() => void) | undefined;
+  if (signal?.aborted === true) throw refuse('stopped', undefined);
+  const socket = connect({
+    ...place,
+    autoSelectFamily: true,
+    noDelay: true,
+    ...(lookup === undefined ? {} : { lookup }),
+  });
+  let cleanUp: (() => void) | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
-      timer = setTimeout(() => {
+      const timer = setTimeout(() => {
         reject(refuse(`no answer within ${String(Math.ceil(timeout / 1000))} s`, 'Check host, port and firewall.'));
       }, timeout);
-      abort = () => {
+      const abort = (): void => {
         reject(refuse('stopped', undefined));
       };
-      signal.addEventListener('abort', abort, { once: true });
-      socket.once('connect', resolve);
-      socket.once('error', (error: NodeJS.ErrnoException) => {
-        reject(refuse(error.code ?? error.message, connectRemedy(error.code), error));
-      });
+      const failed = (error: NodeJS.ErrnoException): void => {
+        const known = error instanceof Failure;
+        reject(known ? error : refuse(error.code ?? error.message, connectRemedy(error.code), error));
+      };
+      signal?.addEventListener('abort', abort, { once: true });
+      socket.once('connect', resolve).once('error', failed);
+      cleanUp = () => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', abort);
+        socket.off('connect', resolve).off('error', failed);
+      };
     });
-    socket.removeAllListeners('error');
     return socket;
   } catch (error) {
     socket.on('error', ignoreLateError);
     socket.destroy();
     throw error;
   } finally {
-    clearTimeout(timer);
-    if (abort !== undefined) signal.removeEventListener('abort', abort);
+    cleanUp?.();
   }
 }
 

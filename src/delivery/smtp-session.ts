@@ -67,7 +67,7 @@ export class SmtpSession {
   static async open(config: SessionConfig, place: Place, helo: string, signal: AbortSignal): Promise<SmtpSession> {
     const tls = await tlsOptions(config.tls);
     return withDeadline(signal, SETUP_TIMEOUT, 'no session', async (deadline) => {
-      const socket = await dial(place, 'smtp', CONNECT_TIMEOUT, deadline);
+      const socket = await dial(place, 'smtp', CONNECT_TIMEOUT, { signal: deadline });
       const connection = new SMTPConnection({
         connection: socket,
         host: place.host,

@@ -4,7 +4,9 @@
  */
 
 import { readFile } from 'node:fs/promises';
-import { TLSSocket } from 'node:tls';
+import { isIP } from 'node:net';
+import type { Socket } from 'node:net';
+import { connect, TLSSocket } from 'node:tls';
 import type { ConnectionOptions } from 'node:tls';
 import type { TlsConfig } from '../config/types.ts';
 import { Failure, reasonOf } from '../failure.ts';
@@ -19,6 +21,52 @@ export async function tlsOptions(config: TlsConfig): Promise<ConnectionOptions> 
   // `pinnedFailure` takes the place of the check of chain and name
   if (config.fingerprint !== undefined) options.rejectUnauthorized = false;
   return options;
+}
+
+/**
+ * The handshake on a connected socket, with `host` as the name to ask for and to check unless the options name another.
+ * Throws the errors of `node:tls`, or a `Failure` (`tls.timeout`) after `timeout` milliseconds.
+ */
+export async function startTls(
+  socket: Socket,
+  options: ConnectionOptions,
+  host: string,
+  timeout: number,
+): Promise<TLSSocket> {
+  const servername = options.servername ?? (isIP(host) === 0 ? host : undefined);
+  const secured = connect({ ...options, socket, host, ...(servername === undefined ? {} : { servername }) });
+  let cleanUp: (() => void) | undefined;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const closed = (): void => {
+        reject(new Error('the connection was closed during the TLS handshake'));
+      };
+      const timer = setTimeout(() => {
+        reject(
+          new Failure(`no TLS within ${String(timeout / 1000)} s`, {
+            scope: 'destination',
+            code: 'tls.timeout',
+            server: host,
+            remedy: 'Check that this port speaks TLS at once.',
+          }),
+        );
+      }, timeout);
+      secured.once('secureConnect', resolve).once('error', reject).once('close', closed);
+      cleanUp = () => {
+        clearTimeout(timer);
+        secured.off('secureConnect', resolve).off('error', reject).off('close', closed);
+      };
+    });
+    return secured;
+  } catch (error) {
+    secured.on('error', () => {
+      // the handshake has failed and been reported
+    });
+    secured.destroy();
+    throw error;
+  } finally {
+    cleanUp?.();
+  }
 }
 
 /** Why the certificate of a connected socket is not the pinned one; undefined if it is, or if none is pinned. */

@@ -1,0 +1,50 @@
+/**
+ * The body of a webhook request as something that can be read twice, once to sign it and once to send it, and whose length
+ * is known before. A message in `raw`, and the copy in `json`, pass through without ever being whole in memory.
+ */
+
+import type { WebhookConfig } from '../config/types.ts';
+import { octetsOf } from './content.ts';
+import type { Delivery } from './destination.ts';
+import { payloadHead } from './webhook-message.ts';
+
+export interface WebhookBody {
+  readonly contentType: string;
+  /** Octets. */
+  readonly length: number;
+  /** All octets, from the beginning at each call. */
+  open(): AsyncGenerator<Buffer, void, undefined>;
+}
+
+/** The body of a delivery. Throws a `Failure` only if the stored message cannot be read. */
+export async function webhookBody(config: WebhookConfig, delivery: Delivery): Promise<WebhookBody> {
+  const { message } = delivery;
+  switch (config.format) {
+    case 'raw':
+      return { contentType: 'message/rfc822', length: message.size, open: () => octetsOf(message) };
+    case 'json': {
+      const head = Buffer.from(JSON.stringify(await payloadHead(delivery, config.name)).replace(/\}$/, ',"raw":"'));
+      const tail = Buffer.from('"}');
+      return {
+        contentType: 'application/json',
+        length: head.length + Math.ceil(message.size / 3) * 4 + tail.length,
+        async *open(): AsyncGenerator<Buffer, void, undefined> {
+          yield head;
+          yield* base64(octetsOf(message));
+          yield tail;
+        },
+      };
+    }
+  }
+}
+
+async function* base64(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+  let rest = Buffer.alloc(0);
+  for await (const chunk of chunks) {
+    const octets = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    const whole = octets.length - (octets.length % 3);
+    rest = Buffer.from(octets.subarray(whole));
+    if (whole > 0) yield Buffer.from(octets.subarray(0, whole).toString('base64'), 'latin1');
+  }
+  if (rest.length > 0) yield Buffer.from(rest.toString('base64'), 'latin1');
+}

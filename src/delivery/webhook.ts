@@ -1,0 +1,162 @@
+/**
+ * The webhook destination: one POST for each delivery, signed, on connections that are kept. It never follows a redirect,
+ * never reads an endless answer, and confirms nothing but 2xx to a request that was sent whole.
+ */
+
+import { Agent } from 'undici';
+import type { Dispatcher } from 'undici';
+import type { WebhookConfig } from '../config/types.ts';
+import { Failure, reasonOf } from '../failure.ts';
+import { printable, printableOctets } from '../untrusted.ts';
+import { noProgress, tracked } from './content.ts';
+import { withDeadline } from './deadline.ts';
+import type { Delivery, Destination, Outcome } from './destination.ts';
+import { connectRemedy } from './dial.ts';
+import { guardedConnector } from './http-connector.ts';
+import { httpOutcome } from './http-outcome.ts';
+import type { DestinationContext } from './smtp.ts';
+import { signatureHeaders, webhookKey } from './standard-webhooks.ts';
+import { tlsRemedy } from './tls.ts';
+import { webhookBody } from './webhook-body.ts';
+import { metadataHeaders } from './webhook-metadata.ts';
+
+// Of an answer this much is read; one that is longer, or slower, costs its connection.
+const ANSWER_LIMIT = 64 * 1024;
+const ANSWER_TIMEOUT = 5_000;
+// Shorter than Node's own servers keep a connection: a request to one that just closed would be in doubt for nothing.
+const IDLE_TIMEOUT = 4_000;
+const CHECK_TIMEOUT = 30_000;
+
+export function openWebhook(config: WebhookConfig, context: DestinationContext): Destination {
+  const url = new URL(config.url);
+  const connect = guardedConnector(config);
+  const agent = new Agent({
+    connect,
+    connections: config.concurrency,
+    pipelining: 1,
+    keepAliveTimeout: IDLE_TIMEOUT,
+    // The deadline of the delivery is the only one: these would cut off a slow receiver in the middle.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    allowH2: false,
+  });
+
+  async function deliver(delivery: Delivery): Promise<Outcome> {
+    const progress = noProgress();
+    try {
+      const body = await webhookBody(config, delivery);
+      const keys = config.secret === undefined ? [] : [webhookKey(await config.secret.reveal())];
+      const headers = {
+        ...config.headers,
+        ...metadataHeaders(delivery, config.name),
+        ...(await signatureHeaders(keys, delivery.idempotencyKey, context.now(), body.open())),
+        'user-agent': 'mailferry',
+        'content-type': body.contentType,
+        'content-length': String(body.length),
+      };
+      const answer = await agent.request({
+        origin: url.origin,
+        path: `${url.pathname}${url.search}`,
+        method: 'POST',
+        headers,
+        body: tracked(body.open(), progress),
+        signal: delivery.signal,
+      });
+      const { complete } = progress;
+      const text = await beginning(answer.body);
+      return httpOutcome({ status: answer.statusCode, headers: flat(answer.headers), text, complete }, context.now());
+    } catch (error) {
+      return lossOutcome(error, progress, delivery.signal, url);
+    }
+  }
+
+  return {
+    name: config.name,
+    deliver,
+    async check(signal): Promise<string> {
+      if (config.secret !== undefined) webhookKey(await config.secret.reveal());
+      return withDeadline(signal, CHECK_TIMEOUT, 'no connection', (deadline) => reach(url, connect, deadline));
+    },
+    close: () => agent.close(),
+  };
+}
+
+/** The beginning of an answer's body. What follows is thrown away, and never waited for long. */
+async function beginning(body: Dispatcher.ResponseData['body']): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const timer = setTimeout(() => body.destroy(), ANSWER_TIMEOUT);
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      chunks.push(chunk);
+      if (size > ANSWER_LIMIT) break;
+    }
+  } catch {
+    // The status is here, and it decides. A body that breaks off takes nothing back.
+  } finally {
+    clearTimeout(timer);
+  }
+  return printableOctets(Buffer.concat(chunks));
+}
+
+function lossOutcome(error: unknown, progress: { readonly complete: boolean }, signal: AbortSignal, url: URL): Outcome {
+  const failure = failureIn(error);
+  if (failure?.scope === 'message') return { kind: 'deferred', said: printable(failure.message), scope: 'message' };
+  const reason = signal.aborted ? reasonOf(signal.reason) : describe(error, url);
+  if (!progress.complete) {
+    return { kind: 'deferred', said: printable(reason), scope: signal.aborted ? 'message' : 'destination' };
+  }
+  const said = printable(`${reason} after the whole message was sent, before the answer`);
+  return { kind: 'inDoubt', said, scope: 'message' };
+}
+
+function describe(error: unknown, url: URL): string {
+  const failure = failureIn(error);
+  if (failure !== undefined) return [failure.message, failure.remedy].filter((part) => part !== undefined).join('; ');
+  const { code } = error as NodeJS.ErrnoException;
+  const remedy = tlsRemedy(code) ?? connectRemedy(code);
+  const words = `${url.host}: ${reasonOf(error) || (code ?? 'the connection failed')}`;
+  return remedy === undefined ? words : `${words}; ${remedy}`;
+}
+
+function failureIn(error: unknown): Failure | undefined {
+  if (error instanceof Failure) return error;
+  return error instanceof Error && error.cause instanceof Failure ? error.cause : undefined;
+}
+
+function flat(headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string | undefined> {
+  const entries = Object.entries(headers).map(
+    ([name, value]) => [name, Array.isArray(value) ? value[0] : value] as const,
+  );
+  return Object.fromEntries(entries);
+}
+
+/** Connects, TLS included, and hangs up. */
+async function reach(url: URL, connect: ReturnType<typeof guardedConnector>, signal: AbortSignal): Promise<string> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      signal.addEventListener('abort', () => {
+        reject(new Error(reasonOf(signal.reason)));
+      });
+      const { hostname, host, protocol, port } = url;
+      connect({ hostname, host, protocol, port }, (error, socket) => {
+        socket?.destroy();
+        if (error === null) resolve();
+        else reject(error);
+      });
+    });
+    return printable(`webhook at ${url.origin}: connected, nothing sent`);
+  } catch (error) {
+    if (error instanceof Failure) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    const remedy = tlsRemedy(code) ?? connectRemedy(code);
+    throw new Failure(`cannot connect to ${url.host}: ${printable(reasonOf(error) || (code ?? ''))}`, {
+      scope: 'destination',
+      code: 'webhook.connect',
+      server: url.host,
+      ...(remedy === undefined ? {} : { remedy }),
+      cause: error,
+    });
+  }
+}
