@@ -100,7 +100,7 @@ suite('mechanisms', () => {
       mechanism.failureDetail?.(),
       'status invalid_token, scope example_scope, openid-configuration https://example.com/.well-known/openid-configuration',
     );
-    assert.match(await say(create('OAUTHBEARER', { user: 'a,b=c' })), /^n,a=a=2Cb=3Dc,\x01/);
+    assert((await say(create('OAUTHBEARER', { user: 'a,b=c' }))).startsWith('n,a=a=2Cb=3Dc,\x01'));
   });
 
   test('a token that no token can be is refused before anything is sent', () => {
