@@ -6,9 +6,9 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import type { Socket } from 'node:net';
 import { domainToASCII } from 'node:url';
-import { Failure } from '../failure.ts';
 import { printable } from '../untrusted.ts';
 import { settled } from './deadline.ts';
+import { Pop3Error } from './error.ts';
 
 export interface ProxyPlace {
   readonly host: string;
@@ -33,13 +33,12 @@ export class ProxyRefusal extends Error {
 
 const LONGEST_HEAD = 16_384;
 
-/** Takes a proxy URL apart. Throws a permanent `Failure` (`pop3.connect`) that does not show it. */
+/** Takes a proxy URL apart. Throws a permanent `Pop3Error` of kind `connect` that does not show it. */
 export function parseProxy(text: string): ProxyPlace {
-  const wrong = (why: string): Failure =>
-    new Failure(`the proxy URL ${why}`, {
-      scope: 'account',
+  const wrong = (why: string): Pop3Error =>
+    new Pop3Error(`the proxy URL ${why}`, {
+      kind: 'connect',
       permanent: true,
-      code: 'pop3.connect',
       remedy: 'Write it as socks5://USER:PASSWORD@HOST:PORT or http://USER:PASSWORD@HOST:PORT.',
     });
   const url = URL.parse(text);

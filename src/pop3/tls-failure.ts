@@ -2,8 +2,9 @@
 
 import type { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
-import { Failure, reasonOf } from '../failure.ts';
+import { reasonOf } from '../failure.ts';
 import { printable } from '../untrusted.ts';
+import { Pop3Error } from './error.ts';
 
 /**
  * - `name`: the certificate is for another name. `validity`: expired, or not yet valid. `issuer`: nobody trusted signed
@@ -27,14 +28,12 @@ export type TlsReason =
   | 'stopped'
   | 'other';
 
-export class TlsFailure extends Failure {
-  override readonly name = 'TlsFailure';
+export class TlsFailure extends Pop3Error {
   readonly reason: TlsReason;
 
   constructor(server: string, reason: TlsReason, what: string, remedy?: string, cause?: unknown) {
     super(`no TLS with ${server}: ${what}`, {
-      scope: 'account',
-      code: 'pop3.tls',
+      kind: 'tls',
       server,
       cause,
       ...(remedy === undefined ? {} : { remedy }),

@@ -29,7 +29,7 @@ export interface TlsOptions extends Place, Bounds {
 /**
  * The verified TLS connection over `socket`, without listeners: the caller must add its own (`error` first) before it
  * waits for anything else. The caller must have read all that came in the clear, and have thrown it away.
- * Throws a `TlsFailure` (`pop3.tls`, scope account); `socket` is then destroyed.
+ * Throws a `TlsFailure`, a `Pop3Error` of kind `tls`; `socket` is then destroyed.
  */
 export async function upgradeTls(socket: Socket, options: TlsOptions): Promise<TLSSocket> {
   const server = placeName(options);
