@@ -1,0 +1,175 @@
+/**
+ * Logging in: the strongest way that both sides know, and that one only. A method that failed is not followed by another
+ * with the same password, or a server would lock the account. No secret crosses a connection without TLS unless the
+ * account says `security: none`.
+ */
+
+import { randomBytes } from 'node:crypto';
+import type { Security } from '../config/types.ts';
+import { Failure } from '../failure.ts';
+import type { Capabilities } from './capabilities.ts';
+import type { Accepted, Command, Engine } from './engine.ts';
+import { Pop3Error } from './error.ts';
+import { apopDigest, apopTimestamp } from './sasl/apop.ts';
+import { choose } from './sasl/choose.ts';
+import type { Candidate } from './sasl/choose.ts';
+import { createMechanism } from './sasl/create.ts';
+import type { Mechanism } from './sasl/mechanism.ts';
+import type { ChannelBinding } from './sasl/scram.ts';
+import { twoStep } from './sasl/two-step.ts';
+
+/** No mechanism needs more challenges than this. */
+const CHALLENGES = 12;
+
+export interface Login {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: (() => Promise<string>) | undefined;
+  readonly accessToken: (() => Promise<string>) | undefined;
+  readonly mechanism: string | undefined;
+  readonly security: Security;
+  readonly certificate: boolean;
+  /** The connection is encrypted and the server verified. */
+  readonly isSecured: boolean;
+  readonly binding: ChannelBinding | undefined;
+  readonly greeting: string;
+}
+
+/**
+ * Logs in. @throws Pop3Error: kind `auth` if the credentials were refused, `policy` if there is no way in that the config allows
+ */
+export async function authenticate(engine: Engine, capabilities: Capabilities, login: Login): Promise<void> {
+  const { host, port } = login;
+  const server = `${host}:${port}`;
+  const timestamp = apopTimestamp(login.greeting);
+  const decision = choose({
+    offer: { sasl: capabilities.sasl, user: capabilities.user, apop: timestamp !== undefined },
+    credentials: {
+      password: login.password !== undefined,
+      token: login.accessToken !== undefined,
+      certificate: login.certificate,
+    },
+    wire: { tls: login.isSecured, security: login.security, binding: login.binding !== undefined },
+    named: login.mechanism,
+  });
+  const [candidate] = decision.candidates;
+  if (!candidate) {
+    const { message, remedy } = decision.refusal ?? { message: 'there is no way to log in', remedy: '' };
+    throw new Pop3Error(`cannot log in to ${server}: ${message}`, { kind: 'policy', server, remedy });
+  }
+  const password = candidate.method === 'EXTERNAL' ? '' : ((await login.password?.()) ?? '');
+  const token = (await login.accessToken?.()) ?? '';
+  const exchange = { engine, login, server, password, token };
+  if (candidate.method === 'APOP') {
+    await send(exchange, `APOP ${login.user} ${apopDigest(timestamp ?? '', password)}`, `APOP ${login.user} [digest]`);
+  } else if (candidate.method === 'USER') {
+    await send(exchange, `USER ${login.user}`, `USER ${login.user}`);
+    // RFC 1939 §7: the rest of the line is the password, blanks and all.
+    await send(exchange, `PASS ${password}`, 'PASS [secret]');
+  } else {
+    const mechanism = createMechanism(
+      candidate.method,
+      {
+        user: login.user,
+        password,
+        token,
+        host,
+        port,
+        nonce: randomBytes(18).toString('base64'),
+        binding: login.binding,
+      },
+      candidate.binding,
+    );
+    await runSasl(exchange, candidate, mechanism);
+  }
+}
+
+interface Exchange {
+  readonly engine: Engine;
+  readonly login: Login;
+  readonly server: string;
+  readonly password: string;
+  readonly token: string;
+}
+
+async function runSasl(exchange: Exchange, { method, listed }: Candidate, mechanism: Mechanism): Promise<void> {
+  const name = `AUTH ${mechanism.name}`;
+  let waiting: Buffer | undefined = mechanism.hasInitialResponse ? await mechanism.respond(Buffer.alloc(0)) : undefined;
+  let line = name;
+  if (waiting && !twoStep(method, waiting, listed)) {
+    line = `${name} ${waiting.length === 0 ? '=' : waiting.toString('base64')}`;
+    waiting = undefined;
+  }
+  let reply = await send(exchange, line, name, mechanism);
+  for (let challenges = 0; reply.kind === 'continue'; challenges += 1) {
+    if (challenges >= CHALLENGES) throw cancelled(exchange, name, 'too many challenges');
+    let response: Buffer;
+    try {
+      response = waiting ?? (await mechanism.respond(decode(reply.challenge)));
+    } catch (error) {
+      // RFC 5034 §4: a client that does not go on says so with "*".
+      await send(exchange, '*', '*').catch((refused: unknown) => refused);
+      throw error instanceof Failure
+        ? error
+        : cancelled(exchange, name, 'the server sent a challenge that makes no sense');
+    }
+    waiting = undefined;
+    reply = await send(exchange, response.toString('base64'), `${name} [response]`, mechanism);
+  }
+  if (mechanism.verified?.() === false)
+    throw cancelled(exchange, name, 'the server did not prove that it knows the password');
+}
+
+/** Strict base64 (RFC 5034 §4). */
+function decode(challenge: string): Buffer {
+  if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(challenge))
+    throw new TypeError('not base64');
+  return Buffer.from(challenge, 'base64');
+}
+
+async function send(
+  { engine, server }: Exchange,
+  line: string,
+  shown: string,
+  mechanism?: Mechanism,
+): Promise<Accepted> {
+  const command: Command = { line, shown, body: { kind: 'none' } };
+  try {
+    return await engine.send(command);
+  } catch (error) {
+    if (!(error instanceof Pop3Error) || error.kind !== 'refused') throw error;
+    throw refused(error, server, mechanism?.failureDetail?.());
+  }
+}
+
+/** RFC 3206: with a response code it is known what was refused; without one it is most likely the password. */
+function refused(error: Pop3Error, server: string, detail: string | undefined): Pop3Error {
+  const { said, responseCode, command } = error;
+  const code = responseCode ?? '';
+  const isLogin = code === '' || code.startsWith('AUTH');
+  const why = detail === undefined ? (said ?? '') : `${said ?? ''} (${detail})`;
+  const remedy = isLogin
+    ? 'Check user and password (many providers want an app password), and that POP3 is allowed for this mailbox.'
+    : code === 'IN-USE'
+      ? 'Another program has this maildrop open: mailferry tries again soon.'
+      : 'mailferry tries again by itself.';
+  return new Pop3Error(`${server} refused the login: ${why}`, {
+    kind: isLogin ? 'auth' : 'refused',
+    scope: 'account',
+    server,
+    remedy,
+    responseCode,
+    cause: error,
+    ...(said === undefined ? {} : { said }),
+    ...(command === undefined ? {} : { command }),
+  });
+}
+
+function cancelled({ server }: Exchange, name: string, why: string): Pop3Error {
+  return new Pop3Error(`cannot log in to ${server}: ${name}: ${why}`, {
+    kind: 'protocol',
+    server,
+    remedy: 'If the server is known to do this, name another mechanism in the account.',
+  });
+}
