@@ -163,7 +163,9 @@ class Sink implements SmtpSink {
       onAuth: (auth, session, reply) => {
         const { user, password } = options.auth ?? { user: '', password: '' };
         this.#act('auth', session, '', '', (error) => {
-          const right = auth.username === user && (auth.password === password || auth.validatePassword(password));
+          const right =
+            auth.username === user &&
+            (auth.method === 'CRAM-MD5' ? auth.validatePassword(password) : auth.password === password);
           if (error) reply(error);
           else if (right) reply(null, { user });
           else reply(refusal(535, '5.7.8 Authentication credentials invalid'));

@@ -20,12 +20,13 @@ export function storedMessage(octets: Buffer | string, options: { readonly strea
   };
 }
 
-/** A message of any size that exists nowhere: `chunk` over and over, behind a small header. */
+/** A message of any size that exists nowhere: `chunk` over and over, behind a small header, with its end at the end. */
 export function hugeMessage(size: number, chunk: Buffer = line(64 * 1024)): StoredMessage {
   const header = Buffer.from('From: a@example.org\r\nSubject: huge\r\n\r\n');
   function* octets(): Generator<Buffer> {
     yield header;
-    for (let left = size - header.length; left > 0; left -= chunk.length) yield chunk.subarray(0, left);
+    for (let left = size - header.length; left > 0; left -= chunk.length)
+      yield chunk.subarray(Math.max(0, chunk.length - left));
   }
   const hash = createHash('sha256');
   for (const part of octets()) hash.update(part);
