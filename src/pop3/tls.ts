@@ -102,6 +102,8 @@ function secured(secure: TLSSocket, signal: AbortSignal): Promise<void> {
 
 /** Throws unless the server has proved itself by its certificate. */
 function verify(secure: TLSSocket, server: string, name: string, tls: TlsConfig): void {
+  // Only sessions of verified servers are kept, each under all that it was verified by.
+  if (secure.isSessionReused()) return;
   const found = secure.getPeerX509Certificate();
   if (found === undefined) throw new TlsFailure(server, 'certificate', 'the server shows no certificate');
   if (tls.fingerprint === undefined) {
