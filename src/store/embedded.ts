@@ -138,17 +138,14 @@ class Place {
   }
 
   async leave(redis: Redis): Promise<void> {
-    try {
-      if ((await othersIn(redis)) > 0) return;
-      await redis.shutdown();
-    } catch (error) {
-      // SHUTDOWN has no answer but the end of the connection.
-      if (!/closed|ended|ECONN|EPIPE/i.test(reasonOf(error))) throw error;
-    }
-    const pid = await this.#livingPid();
+    const others = await othersIn(redis);
+    redis.disconnect();
+    const pid = others > 0 ? undefined : await this.#livingPid();
     if (pid === undefined) return;
+    // Not SHUTDOWN, which a client that reconnects would send again, perhaps to a successor.
+    process.kill(pid, 'SIGTERM');
     const deadline = performance.now() + 5000;
-    while (performance.now() < deadline && runs(pid)) await sleep(20);
+    while (performance.now() < deadline && runs(pid)) await sleep(10);
   }
 
   /** Of the server that was started here, if it still runs. A pid file of before a reboot may name anything. */
