@@ -32,7 +32,7 @@ export function refuseSchedule(expression: string): Refusal | undefined {
   if (leastGap(time) < LEAST_SECONDS) {
     return {
       message: `polls more often than every ${String(LEAST_SECONDS)} seconds`,
-      remedy: 'leave out the sixth field in front, which counts seconds, or use `every: 10s`',
+      remedy: 'leave out the first of the six fields, which counts seconds, or use `every: 10s`',
     };
   }
   return undefined;

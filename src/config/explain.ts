@@ -1,6 +1,6 @@
 /** Problems of a config for people and for programs. Pure. */
 
-import { placeName } from './finding.ts';
+import { fieldName, placeName } from './finding.ts';
 import type { Problem } from './types.ts';
 
 /**
@@ -25,7 +25,9 @@ export function explainProblems(problems: readonly Problem[], runs: boolean): st
 }
 
 function leftOutNames(problems: readonly Problem[]): string[] {
-  const names = problems.flatMap(({ leavesOut }) => (leavesOut ? [`${leavesOut.kind} ${leavesOut.name}`] : []));
+  const names = problems.flatMap(({ leavesOut }) =>
+    leavesOut ? [`${leavesOut.kind} ${fieldName([leavesOut.name])}`] : [],
+  );
   return [...new Set(names)];
 }
 

@@ -40,9 +40,9 @@ export function pathKey(path: Path): string {
   return path.join('\0');
 }
 
-/** `accounts.old-isp.to.0` */
+/** `accounts.old-isp.deliverTo.0` */
 export function fieldName(path: Path): string {
-  return path.join('.');
+  return path.map((step) => (/^[\w@+<-][\w.@+<-]*$/.test(String(step)) ? step : JSON.stringify(step))).join('.');
 }
 
 /** `config/mailferry.yaml:12:5` */

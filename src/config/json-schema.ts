@@ -1,7 +1,7 @@
 /** The config's JSON Schema, for editors and for the reference page. Pure. */
 
 import { z } from 'zod';
-import { metaOf } from './inspect-fields.ts';
+import { metaOf } from './options.ts';
 import { configSchema } from './schema.ts';
 
 /** As much of a JSON Schema as our options make use of. */

@@ -7,14 +7,13 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { compileConfig } from './compile.ts';
 import type { CompilingFor } from './compile.ts';
-import { fileFindings, isOpenToOthers } from './files.ts';
-import { doubtful, fieldName, pathKey, wrong } from './finding.ts';
-import type { Finding, Place } from './finding.ts';
+import { examine } from './examine.ts';
+import { pathKey, wrong } from './finding.ts';
+import type { Finding } from './finding.ts';
 import { mergeTrees } from './merge.ts';
 import { leftOut, problemOf, sortProblems } from './problems.ts';
 import type { Ground } from './problems.ts';
 import { references } from './references.ts';
-import type { Reference } from './references.ts';
 import { reveal } from './reveal.ts';
 import { ConfiguredSecret } from './secret.ts';
 import { readSource } from './source.ts';
@@ -47,12 +46,11 @@ function failed(findings: readonly Finding[], shown: string): Loaded {
 async function loadTree(tree: Tree, source: Source, env: NodeJS.ProcessEnv): Promise<Loaded> {
   const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(source.folder, path));
   const validated = validate(tree.value);
-  const named = references(tree.value);
+  const told = new Set(tree.findings.map(({ path }) => pathKey(path)));
   const findings = [
     ...tree.findings,
-    ...validated.findings,
-    ...(await referenceFindings(named, env, absolute)),
-    ...(await plainSecretFindings(named, tree.places, source)),
+    ...validated.findings.filter(({ path }) => !told.has(pathKey(path))),
+    ...(await examine(references(tree.value), tree.places, source.files, env, absolute)),
   ];
   const dataDir = dataDirOf(validated.settings?.dataDir, env, absolute);
   if (dataDir === undefined) {
@@ -102,60 +100,6 @@ function withoutLeftOut(validated: Validated, findings: Finding[]): Pick<Validat
     destinations: validated.destinations.filter(({ name }) => !out.destination.has(name)),
     accounts: validated.accounts.filter(({ name }) => !out.account.has(name)),
   };
-}
-
-async function referenceFindings(
-  named: readonly Reference[],
-  env: NodeJS.ProcessEnv,
-  absolute: (path: string) => string,
-): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  for (const reference of named) {
-    if (!('secret' in reference)) {
-      findings.push(...(await fileFindings(absolute(reference.file), reference.path, reference.holds)));
-    } else if (typeof reference.secret !== 'string' && 'file' in reference.secret) {
-      findings.push(...(await fileFindings(absolute(reference.secret.file), reference.path, 'secret')));
-    } else if (typeof reference.secret !== 'string' && 'env' in reference.secret) {
-      const { env: name } = reference.secret;
-      if ((env[name] ?? '') !== '') continue;
-      const message = `needs the environment variable ${name}, which is ${env[name] === '' ? 'empty' : 'not set'}`;
-      findings.push(wrong(reference.path, message, `set ${name} for this process, or use { file: PATH }`));
-    }
-  }
-  return findings;
-}
-
-/** One warning a file: that it holds secrets as plain text and that others can read it. */
-async function plainSecretFindings(
-  named: readonly Reference[],
-  places: ReadonlyMap<string, Place>,
-  source: Source,
-): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  const plain = named.flatMap((reference) =>
-    'secret' in reference && isPlain(reference.secret) ? [{ path: reference.path, text: reference.secret }] : [],
-  );
-  for (const reference of plain) {
-    if (/^\$(\w+|\{\w+\})$/.test(reference.text)) {
-      const message = 'looks like a variable, but is taken as it stands';
-      findings.push(doubtful(reference.path, message, 'write { env: NAME }'));
-    }
-  }
-  for (const file of source.files) {
-    const inFile = plain.filter(({ path }) => places.get(pathKey(path))?.file === file.shown);
-    const [first, ...others] = inFile;
-    if (first === undefined || !(await isOpenToOthers(file.path))) continue;
-    const more =
-      others.length === 0 ? '' : ` (so do ${String(others.length)} more, such as ${fieldName(others[0]?.path ?? [])})`;
-    const message = `stands in a file that every user of this host can read${more}`;
-    findings.push(doubtful(first.path, message, `chmod o-r ${file.shown}, or write { env: NAME } or { file: PATH }`));
-  }
-  return findings;
-}
-
-/** A Redis URL without a password in it is no secret. */
-function isPlain(secret: unknown): secret is string {
-  return typeof secret === 'string' && (!/^rediss?:\/\//.test(secret) || (URL.parse(secret)?.password ?? '') !== '');
 }
 
 function dataDirOf(

@@ -2,7 +2,7 @@
 
 import { pathKey, placeName, wrong } from './finding.ts';
 import type { Finding, Path, Place } from './finding.ts';
-import { isGroup } from './inspect-fields.ts';
+import { isGroup } from './options.ts';
 import type { Tree } from './tree.ts';
 
 /** The sections that may be spread over files. */

@@ -2,7 +2,7 @@
 
 import { fieldName, pathKey } from './finding.ts';
 import type { Finding, Path, Place } from './finding.ts';
-import { metaOf, optionAt, valueAt } from './inspect-fields.ts';
+import { metaOf, optionAt, valueAt } from './options.ts';
 import { configSchema } from './schema.ts';
 import type { Problem } from './types.ts';
 import { printable } from '../untrusted.ts';
@@ -27,7 +27,8 @@ export function problemOf(finding: Finding, ground: Ground): Problem {
     line: place.line,
     column: place.column,
     field: printable(fieldName(finding.path), 200),
-    value: shownValue(finding.path, ground.root),
+    // a finding with a place of its own is not about what stands first at that path
+    value: finding.place === undefined ? shownValue(finding.path, ground.root) : undefined,
     message: finding.message,
     remedy: finding.remedy,
     leavesOut: finding.severity === 'error' ? leftOut(finding.path) : undefined,
@@ -67,7 +68,7 @@ function placeOf(path: Path, ground: Ground): Place {
 function shownValue(path: Path, root: unknown): string | undefined {
   const value = valueAt(root, path);
   const isOneValue = typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
-  if (!isOneValue || !isOpen(path, root)) return undefined;
+  if (!isOneValue || path.length === 0 || !isOpen(path, root)) return undefined;
   // whatever looks like user:password@host
   if (/:[^@\s]*@/.test(String(value))) return undefined;
   return printable(typeof value === 'string' ? JSON.stringify(value) : String(value), LONGEST_VALUE);

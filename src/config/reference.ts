@@ -1,6 +1,6 @@
 /** The reference page of all options, from the schema: nothing is said here that the schema can say. Pure. */
 
-import { flow } from './inspect-fields.ts';
+import { flow } from './options.ts';
 import { annotatedSchema } from './json-schema.ts';
 import type { OptionSchema } from './json-schema.ts';
 

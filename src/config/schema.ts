@@ -55,6 +55,7 @@ export const settingsSchema = z.strictObject({
     .meta({
       description: 'A Redis that you run, which any number of workers may share.',
       otherwise: 'an embedded one under `dataDir`',
+      examples: [{ url: 'redis://redis:6379/0' }],
     }),
   http: z
     .strictObject({
@@ -71,7 +72,11 @@ export const settingsSchema = z.strictObject({
         }),
     })
     .optional()
-    .meta({ description: 'Serves health and metrics by HTTP.', otherwise: 'no HTTP' }),
+    .meta({
+      description: 'Serves health and metrics by HTTP.',
+      otherwise: 'no HTTP',
+      examples: [{ listen: '127.0.0.1:8080' }],
+    }),
   log: z
     .strictObject({
       level: z
@@ -80,7 +85,7 @@ export const settingsSchema = z.strictObject({
         .meta({ description: 'The least severe events that are logged.' }),
     })
     .prefault({})
-    .meta({ description: 'What is logged.' }),
+    .meta({ description: 'What is logged.', examples: [{ level: 'debug' }] }),
   concurrency: countOption(1, 10_000)
     .default(50)
     .meta({

@@ -9,6 +9,8 @@ interface Synonym {
 const WORDS: Readonly<Record<string, readonly [field: string, remedy?: string]>> = {
   username: ['user'],
   login: ['user'],
+  user: ['auth', 'write `auth: { user: ..., password: ... }`'],
+  password: ['auth', 'write `auth: { user: ..., password: ... }`'],
   pass: ['password'],
   passwd: ['password'],
   server: ['host'],

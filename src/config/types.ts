@@ -60,22 +60,59 @@ export interface DestinationBase {
   readonly name: string;
   /** Deliveries at a time, over all accounts of this worker. */
   readonly concurrency: number;
-  /** The longest one delivery may take, wall clock, all waiting included. Milliseconds. */
+  /** The longest one delivery may take, wall clock, from its turn to its outcome. Milliseconds. */
   readonly timeout: number;
 }
+
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Whom a message is for where one maildrop holds the mail of several people: told by header fields of the provider. */
+export interface MultidropConfig {
+  /** Names of header fields, the most telling first: `Delivered-To`, `X-Original-To`, `X-Envelope-To`. */
+  readonly headers: readonly string[];
+  /** Cut off the front of each address found: `example.com-` in qmail's `example.com-jane@example.com`. */
+  readonly removePrefix: string | undefined;
+  /** Addresses elsewhere are not delivered to. Lower case. */
+  readonly domains: readonly string[];
+}
+
+export interface SrsConfig {
+  /** The domain of rewritten addresses: one whose mail, and SPF record, are ours. */
+  readonly domain: string;
+  /** The first signs; all are known when an address is reversed. */
+  readonly secrets: readonly Secret[];
+}
+
+export type ReversePath =
+  | { readonly kind: 'address'; readonly address: string }
+  | { readonly kind: 'original' }
+  | ({ readonly kind: 'srs' } & SrsConfig);
 
 export interface SmtpConfig extends DestinationBase {
   readonly type: 'smtp';
   readonly host: string;
   readonly port: number;
+  /** Tried in this order when `host` cannot be reached or has no session for us. */
+  readonly fallbackHosts?: readonly Endpoint[];
   readonly security: Security;
   readonly tls: TlsConfig;
   readonly auth: { readonly user: string; readonly password: Secret } | undefined;
   readonly to: readonly string[];
-  /** The reverse-path: an address, or the original one of the message. */
-  readonly from: { readonly kind: 'address'; readonly address: string } | { readonly kind: 'original' };
+  /** Recipients from the message; `to` is for messages that name none. */
+  readonly multidrop?: MultidropConfig;
+  /** The reverse-path: an address, the original one of the message, or that one rewritten. */
+  readonly from: ReversePath;
   /** Adds one `Received:` field on top (RFC 5321 §4.4). */
   readonly trace: boolean;
+  /** Messages with more `Received:` fields are taken to be in a loop (RFC 5321 §6.3). */
+  readonly maxHops?: number;
+  /** Sends the message as an attachment of one from this address, for servers that refuse forwarded mail. */
+  readonly attachFrom?: string;
+  /** Asks for TLS on the whole way to the recipient (REQUIRETLS, RFC 8689). */
+  readonly requireTls?: boolean;
   /** The name in EHLO; undefined: the host's own. */
   readonly helo: string | undefined;
 }
@@ -85,13 +122,56 @@ export interface WebhookConfig extends DestinationBase {
   readonly url: string;
   /** Standard Webhooks secret (`whsec_...`); undefined: unsigned. */
   readonly secret: Secret | undefined;
-  readonly format: 'raw' | 'json';
+  /** Further secrets: each request carries a signature for every one, so that the receiver can change over. */
+  readonly moreSecrets?: readonly Secret[];
+  readonly format: 'raw' | 'json' | 'multipart';
   readonly headers: Readonly<Record<string, string>>;
+  readonly auth?:
+    | { readonly kind: 'basic'; readonly user: string; readonly password: Secret }
+    | { readonly kind: 'bearer'; readonly token: Secret };
   readonly allowPrivate: boolean;
   readonly tls: TlsConfig;
+  /** `http://` or `https://` URL of a proxy that is asked to CONNECT; credentials included, so never to be logged. */
+  readonly proxy?: Secret;
 }
 
-export type DestinationConfig = SmtpConfig | WebhookConfig;
+export interface LmtpConfig extends DestinationBase {
+  readonly type: 'lmtp';
+  /** A host, or the path of a Unix socket. */
+  readonly place: Endpoint | { readonly path: string };
+  readonly security: Security;
+  readonly tls: TlsConfig;
+  readonly auth: SmtpConfig['auth'];
+  readonly to: readonly string[];
+  readonly multidrop?: MultidropConfig;
+  readonly from: ReversePath;
+  readonly trace: boolean;
+  readonly maxHops?: number;
+  readonly helo: string | undefined;
+}
+
+export interface ImapConfig extends DestinationBase {
+  readonly type: 'imap';
+  readonly host: string;
+  readonly port: number;
+  readonly security: Security;
+  readonly tls: TlsConfig;
+  readonly auth: { readonly user: string; readonly password: Secret };
+  /** Made if it does not exist. */
+  readonly folder: string;
+  /** `\\Seen`, or keywords. */
+  readonly flags: readonly string[];
+}
+
+export interface MaildirConfig extends DestinationBase {
+  readonly type: 'maildir';
+  /** Absolute; made if it does not exist. */
+  readonly path: string;
+  /** Letters of the info part, `S` for seen; with none, messages go to `new`. */
+  readonly flags: string;
+}
+
+export type DestinationConfig = SmtpConfig | WebhookConfig | LmtpConfig | ImapConfig | MaildirConfig;
 
 export type RedisConfig =
   | { readonly kind: 'embedded' }

@@ -9,8 +9,9 @@ import { KINDS } from './destinations/kinds.ts';
 import { NAME_PATTERN } from './fields.ts';
 import { doubtful, under, wrong } from './finding.ts';
 import type { Finding, Path } from './finding.ts';
-import { inspectFields, isGroup } from './inspect-fields.ts';
-import type { Group } from './inspect-fields.ts';
+import { inspectFields } from './inspect-fields.ts';
+import { isGroup } from './options.ts';
+import type { Group } from './options.ts';
 import { settingsFindings, settingsSchema } from './schema.ts';
 import type { Settings } from './schema.ts';
 import { securityFindings } from './security.ts';
@@ -88,9 +89,9 @@ function defaultsFindings(raw: unknown): Finding[] {
 
 /** Where an option that is unknown at the root belongs. */
 function homeOf(field: string): string | undefined {
-  if (field in accountSchema.shape) return 'it belongs into an account, or under `defaults`';
+  if (field in accountSchema.shape) return 'it belongs in an account, or under `defaults`';
   for (const [type, { schema }] of KINDS) {
-    if (field in schema.shape) return `it belongs into a destination of type ${type}`;
+    if (field in schema.shape) return `it belongs in a destination of type ${type}`;
   }
   return undefined;
 }

@@ -14,6 +14,8 @@ export interface WatchOptions {
 }
 
 export interface Watch {
+  /** Resolves after the first look: changes from here on are noticed. */
+  readonly ready: Promise<void>;
   /** Ends the watch. `onChange` is not called again, though a call that runs already ends by itself. */
   close(): void;
 }
@@ -50,8 +52,10 @@ export function watchConfig(path: string, onChange: () => void | Promise<void>, 
     // oxlint-disable-next-line typescript/no-unnecessary-condition -- close() may have been called meanwhile
     if (!closed) timer = setTimeout(() => void turn(), interval);
   }
-  void turn();
+  const { promise: ready, resolve: firstLook } = Promise.withResolvers<void>();
+  void turn().then(firstLook);
   return {
+    ready,
     close(): void {
       closed = true;
       clearTimeout(timer);

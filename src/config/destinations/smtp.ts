@@ -43,7 +43,11 @@ export const smtpSchema = z.strictObject({
       password: secretOption().meta({ description: 'The password.', examples: [{ env: 'SMTP_PASSWORD' }] }),
     })
     .optional()
-    .meta({ description: 'The login, where the server wants one.', otherwise: 'no login' }),
+    .meta({
+      description: 'The login, where the server wants one.',
+      otherwise: 'no login',
+      examples: [{ user: 'me@example.com', password: { env: 'SMTP_PASSWORD' } }],
+    }),
   to: z
     .array(addressOption())
     .min(1)
