@@ -21,8 +21,6 @@ COPY src ./src
 ENV NODE_ENV=production MAILFERRY_DATA_DIR=/data
 USER node
 VOLUME /data
-# A listener of its own only where the config has one: `http: { listen: 0.0.0.0:8080, token: ... }`.
-EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["node", "/app/src/main.ts", "health"]
 # Node itself is process 1: the worker hears SIGTERM, and what it starts are children of its own that it waits for.
 ENTRYPOINT ["node", "/app/src/main.ts"]

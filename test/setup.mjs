@@ -2,6 +2,7 @@
 //   packages   the npm packages, among them a Node of the version that this project needs
 //   demo       and redis-server
 //   test       and the mail servers that the tests talk to
+//   bench      packages, Redis, and what mailferry is compared with
 // Plain JavaScript without a dependency, because any Node from 18 on must be able to run it, with nothing installed yet.
 // It says what it installs and is silent when nothing is missing. Only root on Debian gets system packages installed;
 // everybody else is told which ones to install.
@@ -15,8 +16,18 @@ import { fileURLToPath } from 'node:url';
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const BIN = join(ROOT, 'node_modules', '.bin');
 const NODE_NEEDED = 24;
-const LEVELS = ['packages', 'demo', 'test'];
+const LEVELS = ['packages', 'demo', 'test', 'bench'];
 const MAIL_SERVERS = ['dovecot', 'courier', 'cyrus', 'popa3d', 'solid-pop3d', 'mailutils', 'postfix'];
+// program: package
+const BENCH_TOOLS = {
+  gcc: 'gcc libc6-dev',
+  python3: 'python3',
+  fetchmail: 'fetchmail',
+  getmail: 'getmail6',
+  mpop: 'mpop',
+  msmtp: 'msmtp',
+  fdm: 'fdm',
+};
 const SERVER_SCRIPTS = join(ROOT, 'test', 'support', 'servers');
 
 // npm puts node_modules/.bin first when it runs us; what installs there must not run from there.
@@ -35,9 +46,11 @@ function fail(line) {
   process.exit(1);
 }
 
-/** Runs a program with its output on ours; whether it ended well. */
+/** Runs a program; whether it ended well. What it said is shown only if not. */
 function run(program, args, options = {}) {
-  const { status, error } = spawnSync(program, args, { cwd: ROOT, env: outside, stdio: ['ignore', 2, 2], ...options });
+  const settings = { cwd: ROOT, env: outside, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 2 ** 26 };
+  const { status, error, stdout, stderr } = spawnSync(program, args, { ...settings, ...options });
+  if (status !== 0) process.stderr.write(`${stdout ?? ''}${stderr ?? ''}`);
   if (error) say(`${program}: ${error.message}`);
   return status === 0;
 }
@@ -88,7 +101,7 @@ function installNode() {
 const mayInstall = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get');
 
 /** apt-get install, with a policy that keeps the package from starting a service. */
-function aptInstall(name) {
+function aptInstall(...names) {
   const env = { ...outside, DEBIAN_FRONTEND: 'noninteractive' };
   const args = ['-qq', '-y', '--no-install-recommends', '-o', 'Dpkg::Use-Pty=0', '-o', 'DPkg::Lock::Timeout=120'];
   const policy = '/usr/sbin/policy-rc.d';
@@ -98,7 +111,7 @@ function aptInstall(name) {
     chmodSync(policy, 0o755);
   }
   try {
-    const install = () => run('apt-get', [...args, 'install', name], { env });
+    const install = () => run('apt-get', [...args, 'install', ...names], { env });
     return install() || (run('apt-get', ['-qq', 'update'], { env }) && install());
   } finally {
     if (ours) rmSync(policy, { force: true });
@@ -131,6 +144,17 @@ function installMailServers() {
   }
 }
 
+function installBenchTools() {
+  const isThere = (name) => outerPath.some((dir) => existsSync(join(dir, name)));
+  const packages = Object.keys(BENCH_TOOLS)
+    .filter((name) => !isThere(name))
+    .flatMap((name) => BENCH_TOOLS[name].split(' '));
+  if (packages.length === 0) return;
+  if (!mayInstall) fail(`the bench needs these Debian packages: ${packages.join(' ')}`);
+  say(`installing for the bench: ${packages.join(' ')}`);
+  if (!aptInstall(...packages)) fail('they could not be installed (see above)');
+}
+
 // ---- the command ----
 
 const [level, program, ...args] = process.argv.slice(2);
@@ -140,8 +164,9 @@ installPackages();
 installNode();
 if (level !== 'packages') {
   const redis = installRedis();
-  if (level === 'demo' && !redis) fail('the demo needs redis-server');
+  if (level !== 'test' && !redis) fail('nothing goes on without it');
   if (level === 'test') installMailServers();
+  if (level === 'bench') installBenchTools();
 }
 
 const child = spawn(program, args, { cwd: ROOT, env: inside, stdio: 'inherit' });

@@ -1,0 +1,2 @@
+#!/bin/bash
+exec node "$BENCH_OUT/naive/naive.mjs"

@@ -1,0 +1,7 @@
+#!/bin/bash
+# Runs POP3 -> SMTP (or webhook) forwarders over the same work and prints a table. See README.md, or run.sh --help.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+export BENCH_OUT=${BENCH_OUT:-${TMPDIR:-/tmp}/mailferry-bench}
+"$here/build.sh"
+exec python3 "$here/run.py" "$@"
