@@ -138,8 +138,12 @@ class Place {
   }
 
   async leave(redis: Redis): Promise<void> {
-    const others = await othersIn(redis);
-    redis.disconnect();
+    let others: number;
+    try {
+      others = await othersIn(redis);
+    } finally {
+      redis.disconnect();
+    }
     const pid = others > 0 ? undefined : await this.#livingPid();
     if (pid === undefined) return;
     // Not SHUTDOWN, which a client that reconnects would send again, perhaps to a successor.
