@@ -1,33 +1,42 @@
-/** Opening the TCP connection of a session: every address of a name, a source address, a proxy; all within one deadline. */
+/**
+ * Opens the TCP connection to a server, directly or through a proxy, under one deadline. All addresses of a name are
+ * tried, IPv6 and IPv4 in turn (RFC 8305). Ends every socket that it does not hand out.
+ */
 
 import { connect, isIPv6 } from 'node:net';
 import type { Socket } from 'node:net';
-import { Failure, reasonOf } from '../failure.ts';
+import { reasonOf } from '../failure.ts';
 import { Ended, settled, withDeadline } from './deadline.ts';
 import type { Bounds } from './deadline.ts';
 import { Pop3Error } from './error.ts';
 import { openTunnel, parseProxy, ProxyRefusal } from './proxy.ts';
+import type { ProxyPlace } from './proxy.ts';
 
 export interface Place {
   readonly host: string;
   readonly port: number;
 }
 
+/** `timeout` bounds everything: names, all addresses, the proxy's handshake. */
 export interface ConnectOptions extends Place, Bounds {
-  /** Local address to connect from. */
+  /** Local address to connect from; also fixes the address family. */
   readonly sourceAddress?: string | undefined;
-  /** `socks5://` or `http://`, credentials included: never to be shown. */
+  /** `socks5://` or `http://` URL, credentials included; never shown. */
   readonly proxy?: string | undefined;
 }
 
+// How long one address may take before the next is tried. Node gives the connection up then, so this is not the 250 ms
+// of RFC 8305, which a satellite link would never meet.
+const ATTEMPT = 1000;
+
 /** `host:port`, for messages. */
 export function placeName({ host, port }: Place): string {
-  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+  return host.includes(':') ? `[${host}]:${String(port)}` : `${host}:${String(port)}`;
 }
 
 /**
- * The connected socket, without listeners; all steps together take no longer than `timeout` milliseconds.
- * @throws Pop3Error of kind `connect` with what to do about it
+ * A connected socket, not yet read from and without listeners: the caller must add its own (`error` first) before it
+ * waits for anything else. Throws a `Pop3Error` of kind `connect` that says what to do about it.
  */
 export async function connectSocket(options: ConnectOptions): Promise<Socket> {
   const server = placeName(options);
@@ -35,74 +44,119 @@ export async function connectSocket(options: ConnectOptions): Promise<Socket> {
   let socket: Socket | undefined;
   try {
     return await withDeadline(options, async (signal) => {
-      socket = connect({
-        ...(proxy === undefined ? { host: options.host, port: options.port } : { host: proxy.host, port: proxy.port }),
-        noDelay: true,
-        keepAlive: true,
-        // RFC 8305: the other address family after a short wait.
-        autoSelectFamily: true,
-        ...(options.sourceAddress === undefined ? {} : { localAddress: options.sourceAddress }),
-      });
-      await connected(socket, signal);
+      signal.throwIfAborted();
+      socket = dial(proxy ?? options, options.sourceAddress);
+      await established(socket, signal);
       if (proxy !== undefined) await openTunnel(socket, proxy, options, signal);
       return socket;
     });
   } catch (error) {
-    socket?.on('error', ignoreLateError).destroy();
-    throw explained(error, server, proxy !== undefined);
+    socket?.on('error', ignoreLateError);
+    socket?.destroy();
+    throw explained(error, server, proxy);
   }
 }
 
-async function connected(socket: Socket, signal: AbortSignal): Promise<void> {
-  await settled<void>(signal, (resolve, reject) => {
-    socket.once('connect', resolve).once('error', reject);
-    return () => socket.off('connect', resolve).off('error', reject);
+function dial({ host, port }: Place, sourceAddress: string | undefined): Socket {
+  return connect({
+    host,
+    port,
+    noDelay: true, // a window of small commands is one write already; waiting for more only costs a round trip
+    autoSelectFamily: true,
+    autoSelectFamilyAttemptTimeout: ATTEMPT,
+    ...(sourceAddress === undefined ? {} : { localAddress: sourceAddress, family: isIPv6(sourceAddress) ? 6 : 4 }),
   });
 }
 
-function explained(error: unknown, server: string, hasProxy: boolean): Failure {
-  if (error instanceof Failure) return error;
-  const via = hasProxy ? ' through the proxy' : '';
-  if (error instanceof ProxyRefusal)
-    return failure(`${server} through the proxy`, error.message, error.remedy, error, error.said);
-  if (error instanceof Ended) {
-    const remedy = error.kind === 'timeout' ? 'Check host and port, and whether a firewall is in between.' : undefined;
-    return failure(`${server}${via}`, error.message, remedy, error);
-  }
-  return failure(
-    `${server}${via}`,
-    reasonOf(error) || String((error as NodeJS.ErrnoException).code),
-    remedyFor(error as NodeJS.ErrnoException),
-    error,
-  );
+function established(socket: Socket, signal: AbortSignal): Promise<void> {
+  return settled(signal, (resolve, reject) => {
+    socket.once('connect', resolve);
+    socket.once('error', reject);
+    return () => {
+      socket.removeListener('connect', resolve);
+      socket.removeListener('error', reject);
+    };
+  });
 }
 
-function remedyFor({ code }: NodeJS.ErrnoException): string {
+function explained(error: unknown, server: string, proxy: ProxyPlace | undefined): Pop3Error {
+  const by = proxy === undefined ? '' : ` through the proxy ${placeName(proxy)}`;
+  const failure = (why: string, remedy: string | undefined, said?: string): Pop3Error =>
+    new Pop3Error(`cannot connect to ${server}${by}: ${why}`, {
+      kind: 'connect',
+      server,
+      cause: error,
+      ...(said === undefined ? {} : { said }),
+      ...(remedy === undefined ? {} : { remedy }),
+    });
+
+  if (error instanceof ProxyRefusal) return failure(error.message, error.remedy, error.said);
+  if (error instanceof Ended) {
+    return failure(error.message, error.kind === 'timeout' ? remedyFor('ETIMEDOUT', proxy !== undefined) : undefined);
+  }
+  const code = codeOf(error);
+  if (code === undefined) throw error; // not the network's: a bug
+  return failure(wordsFor(code) ?? reasonOf(error), remedyFor(code, proxy !== undefined));
+}
+
+/** The system's code; where several addresses failed, that which says most: a refusal came from the server itself. */
+function codeOf(error: unknown): string | undefined {
+  if (error instanceof AggregateError) {
+    const codes = error.errors.map(codeOf);
+    return codes.find((code) => code === 'ECONNREFUSED') ?? codes.find((code) => code !== undefined);
+  }
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}
+
+function wordsFor(code: string): string | undefined {
   switch (code) {
     case 'ENOTFOUND':
-      return 'There is no such host name: check "host".';
+      return 'there is no host of that name';
     case 'EAI_AGAIN':
-      return 'The name could not be looked up: check the DNS of this machine.';
+      return 'the name could not be looked up';
     case 'ECONNREFUSED':
-      return 'Nothing listens there: check "port" (995 for security: tls, 110 for starttls or none).';
+      return 'connection refused';
+    case 'ECONNRESET':
+      return 'the connection was reset';
+    case 'ETIMEDOUT':
+      return 'no answer';
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return 'there is no route to it';
     case 'EADDRNOTAVAIL':
-      return 'This machine does not have that sourceAddress.';
-    case undefined:
+      return 'the source address cannot be used';
     default:
-      return 'Check host and port, and whether a firewall is in between.';
+      return undefined;
   }
 }
 
-function failure(where: string, reason: string, remedy?: string, cause?: unknown, said?: string): Pop3Error {
-  return new Pop3Error(`cannot connect to ${where}: ${reason}`, {
-    kind: 'connect',
-    server: where,
-    cause,
-    ...(remedy === undefined ? {} : { remedy }),
-    ...(said === undefined ? {} : { said }),
-  });
+function remedyFor(code: string, proxied: boolean): string | undefined {
+  switch (code) {
+    case 'ENOTFOUND':
+      return proxied ? "Check the spelling of the `proxy`'s host." : 'Check the spelling of `host`.';
+    case 'EAI_AGAIN':
+      return 'Check the DNS of this machine.';
+    case 'ECONNREFUSED':
+      return proxied
+        ? 'Nothing listens there: check the `proxy`, and that it runs.'
+        : 'Nothing listens there: check `host` and `port` (995 for `security: tls`, 110 for `starttls` and `none`).';
+    case 'ETIMEDOUT':
+      return `Check ${proxied ? 'the `proxy`' : '`host` and `port`'}, and that no firewall swallows the connection.`;
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return 'Check the network and routes of this machine.';
+    case 'EADDRNOTAVAIL':
+    case 'EINVAL':
+      return 'Check that `sourceAddress` is an address of this machine, and of the same family as the server.';
+    case 'EACCES':
+    case 'EPERM':
+      return 'A firewall or sandbox of this machine forbids the connection.';
+    default:
+      return undefined;
+  }
 }
 
 function ignoreLateError(): void {
-  // the failure has been reported; a second error of a socket that is being destroyed says nothing new
+  // the failure has been reported; what a socket says while it is being destroyed is no news
 }

@@ -27,6 +27,8 @@ export interface ProxyServer extends AsyncDisposable {
   readonly requests: readonly string[];
   /** What clients showed: `user:password`. */
   readonly credentials: readonly string[];
+  /** Sockets that are open now, to clients and beyond. */
+  readonly open: number;
   stop(): Promise<void>;
 }
 
@@ -80,6 +82,9 @@ async function start(
     url: `${scheme}://127.0.0.1:${String(port)}`,
     requests,
     credentials,
+    get open() {
+      return sockets.size;
+    },
     stop,
     [Symbol.asyncDispose]: stop,
   };
