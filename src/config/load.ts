@@ -44,7 +44,8 @@ function failed(findings: readonly Finding[], shown: string): Loaded {
 }
 
 async function loadTree(tree: Tree, source: Source, env: NodeJS.ProcessEnv): Promise<Loaded> {
-  const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(source.folder, path));
+  const home = env['HOME'] || homedir();
+  const absolute = (path: string): string => resolve(source.folder, path.replace(/^~(?=\/)/, home));
   const validated = validate(tree.value);
   const told = new Set(tree.findings.map(({ path }) => pathKey(path)));
   const findings = [

@@ -112,7 +112,7 @@ mailferry reads one YAML file, or all \`*.yaml\` and \`*.yml\` files of one fold
 3. \`config/mailferry.yaml\` in the working folder
 4. \`/etc/mailferry/mailferry.yaml\`
 
-In a folder, \`accounts\` and \`destinations\` of all files add up; the same name twice is an error, and every other setting stands in one file only. Relative paths start at the folder of the config.
+In a folder, \`accounts\` and \`destinations\` of all files add up; the same name twice is an error, and every other setting stands in one file only. Relative paths start at the folder of the config, and those that begin with \`~/\` at the home folder.
 
 All problems are told at once, each with file, line, field and what to do. A problem within one account or destination leaves out that one, and accounts that deliver to it; all others run. A problem anywhere else stops everything, and at a reload the config from before stays in use.
 

@@ -1,14 +1,13 @@
 /** Finds and reads the files of a config: one file, or all of a folder. Bounded in size and number. */
 
-import { readdir, stat } from 'node:fs/promises';
-import { join, relative, resolve, dirname, isAbsolute } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import { reasonOf } from '../failure.ts';
 import { wrong } from './finding.ts';
 import type { Finding } from './finding.ts';
+import { configFilesIn, LARGEST_FILE } from './folder.ts';
 import { readBounded } from './read-bounded.ts';
 
-/** Octets of one file: thousands of accounts. */
-const LARGEST_FILE = 4 * 1024 * 1024;
 const MOST_FILES = 1000;
 
 /** In this order, when nothing else is said. The first is relative to the working folder. */
@@ -62,7 +61,7 @@ export async function readSource(path: string | undefined, env: NodeJS.ProcessEn
   const shown = shownPath(found, cwd);
   try {
     const isFolder = (await stat(found)).isDirectory();
-    const paths = isFolder ? await filesIn(found) : [found];
+    const paths = isFolder ? await configFilesIn(found) : [found];
     if (paths.length === 0) {
       return {
         source: undefined,
@@ -100,17 +99,6 @@ async function exists(path: string): Promise<boolean> {
     // a place that cannot be looked into is not taken silently: reading it will say why
     (thrown: unknown) => !['ENOENT', 'ENOTDIR'].includes(codeOf(thrown)),
   );
-}
-
-/** Names that start with a dot are left out: editors' and Kubernetes' own files. */
-async function filesIn(folder: string): Promise<string[]> {
-  const names = (await readdir(folder)).filter((name) => /^[^.].*\.ya?ml$/.test(name)).sort();
-  const paths: string[] = [];
-  for (const name of names) {
-    const path = join(folder, name);
-    if (!(await stat(path)).isDirectory()) paths.push(path);
-  }
-  return paths;
 }
 
 async function readText(path: string): Promise<string | Finding> {

@@ -169,6 +169,8 @@ export interface MaildirConfig extends DestinationBase {
   readonly path: string;
   /** Letters of the info part, `S` for seen; with none, messages go to `new`. */
   readonly flags: string;
+  /** `crlf` stores the octets as they are; `lf` as the system's programs write text, for servers that insist. */
+  readonly lineEnds: 'crlf' | 'lf';
 }
 
 export type DestinationConfig = SmtpConfig | WebhookConfig | LmtpConfig | ImapConfig | MaildirConfig;

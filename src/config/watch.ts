@@ -4,8 +4,9 @@
  */
 
 import { createHash } from 'node:crypto';
-import { readdir, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { configFilesIn, LARGEST_FILE } from './folder.ts';
 import { readBounded } from './read-bounded.ts';
 
 export interface WatchOptions {
@@ -19,9 +20,6 @@ export interface Watch {
   /** Ends the watch. `onChange` is not called again, though a call that runs already ends by itself. */
   close(): void;
 }
-
-/** Larger files are no config. */
-const LARGEST_FILE = 4 * 1024 * 1024;
 
 /**
  * Calls `onChange` each time that the content of the file or folder at `path` has changed and has then stayed the same for
@@ -71,7 +69,7 @@ interface Print {
 
 async function fingerprint(path: string, before: Print): Promise<Print> {
   try {
-    const files = (await stat(path)).isDirectory() ? await filesIn(path) : [path];
+    const files = (await stat(path)).isDirectory() ? await configFilesIn(path) : [path];
     const stats = await Promise.all(files.map((file) => stat(file)));
     const cheap = stats
       .map(({ dev, ino, size, mtimeMs, ctimeMs }, index) => [files[index], dev, ino, size, mtimeMs, ctimeMs].join(' '))
@@ -84,11 +82,4 @@ async function fingerprint(path: string, before: Print): Promise<Print> {
     // in the middle of a swap files come and go: the next look will tell
     return { cheap: '', content: thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unreadable' };
   }
-}
-
-async function filesIn(folder: string): Promise<string[]> {
-  return (await readdir(folder))
-    .filter((name) => /^[^.].*\.ya?ml$/.test(name))
-    .sort()
-    .map((name) => join(folder, name));
 }

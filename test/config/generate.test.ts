@@ -4,11 +4,16 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
+import { parse } from 'yaml';
+import { z } from 'zod';
 import { explainProblems } from '../../src/config/explain.ts';
 import { generatedFiles } from '../../src/config/generate.ts';
-import { annotatedSchema } from '../../src/config/json-schema.ts';
+import { annotatedSchema, publishedSchema } from '../../src/config/json-schema.ts';
 import type { OptionSchema } from '../../src/config/json-schema.ts';
 import { loadConfig } from '../../src/config/load.ts';
+
+const GOOD = ['minimal', 'everything', 'defaults'];
+const BAD = ['unknown-field-account', 'unknown-field-root', 'unknown-type', 'missing-required', 'retention', 'names'];
 
 const TOP = resolve(import.meta.dirname, '../..');
 
@@ -32,6 +37,21 @@ test('every option is described', () => {
   };
   visit(annotatedSchema(), '');
   assert.deepEqual(missing, []);
+});
+
+test('the JSON Schema takes what is right and refuses what is not', async () => {
+  const schema = z.fromJSONSchema(publishedSchema());
+  const read = async (path: string): Promise<unknown> => parse(await readFile(join(TOP, path), 'utf8'));
+  for (const path of [
+    'config/mailferry.example.yaml',
+    ...GOOD.map((name) => `test/config/good/${name}/mailferry.yaml`),
+  ]) {
+    const { error } = schema.safeParse(await read(path));
+    assert.equal(error, undefined, path);
+  }
+  for (const name of BAD) {
+    assert.equal(schema.safeParse(await read(`test/config/fixtures/${name}/mailferry.yaml`)).success, false, name);
+  }
 });
 
 test('the annotated example loads without a problem', async () => {

@@ -65,6 +65,7 @@ test('the data folder', async (t) => {
   const folder = await folderWith(t, {
     'a.yaml': `dataDir: state${DESTINATION}${ACCOUNT}`,
     'b.yaml': `${DESTINATION}${ACCOUNT}`,
+    'c.yaml': `dataDir: ~/mail${DESTINATION}${ACCOUNT}`,
   });
   const dataDir = async (file: string, env: NodeJS.ProcessEnv): Promise<string | undefined> =>
     (await loadConfig(file, { SECRET: 'x', ...env }, folder)).config?.dataDir;
@@ -76,6 +77,7 @@ test('the data folder', async (t) => {
   };
   const { MAILFERRY_DATA_DIR: _, ...withoutOwn } = all;
   assert.equal(await dataDir('a.yaml', all), join(folder, 'state'));
+  assert.equal(await dataDir('c.yaml', all), '/home/jane/mail');
   assert.equal(await dataDir('b.yaml', all), '/data');
   assert.equal(await dataDir('b.yaml', withoutOwn), '/var/lib/mailferry');
   assert.equal(await dataDir('b.yaml', { XDG_STATE_HOME: '/state', HOME: '/home/jane' }), '/state/mailferry');
