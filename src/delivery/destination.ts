@@ -72,3 +72,10 @@ export interface Destination {
   /** Ends idle connections at once and busy ones when their delivery has ended. */
   close(): Promise<void>;
 }
+
+/** What destinations need of the process around them. */
+export interface DestinationContext {
+  /** The name of this host, for EHLO and trace fields. */
+  readonly hostName: string;
+  now(): Date;
+}

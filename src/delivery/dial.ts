@@ -4,13 +4,12 @@ import { connect } from 'node:net';
 import type { LookupFunction, Socket } from 'node:net';
 import { Failure } from '../failure.ts';
 
-export interface Place {
-  readonly host: string;
-  readonly port: number;
-}
+/** A host and port, or a Unix socket. */
+export type Place = { readonly host: string; readonly port: number } | { readonly path: string };
 
-/** `host:port`, for messages. */
+/** `host:port` or the path, for messages. */
 export function placeName(place: Place): string {
+  if ('path' in place) return place.path;
   return place.host.includes(':') ? `[${place.host}]:${String(place.port)}` : `${place.host}:${String(place.port)}`;
 }
 

@@ -7,10 +7,11 @@ import { lookup } from 'node:dns';
 import { isIP } from 'node:net';
 import type { LookupFunction, Socket } from 'node:net';
 import type { buildConnector } from 'undici';
-import type { TlsConfig } from '../config/types.ts';
+import type { WebhookConfig } from '../config/types.ts';
 import { Failure } from '../failure.ts';
 import { dial } from './dial.ts';
 import { mayConnect } from './egress.ts';
+import { tunnel } from './http-tunnel.ts';
 import { pinnedFailure, startTls, tlsOptions } from './tls.ts';
 
 const CONNECT_TIMEOUT = 30_000;
@@ -20,7 +21,7 @@ export type Lookup = typeof lookup;
 
 /** A connector for undici. Its errors are a `Failure` (`webhook.egress`, `webhook.connect`, `tls.*`) or TLS's own. */
 export function guardedConnector(
-  config: { readonly tls: TlsConfig; readonly allowPrivate: boolean },
+  config: Pick<WebhookConfig, 'tls' | 'allowPrivate' | 'proxy'>,
   resolve: Lookup = lookup,
 ): buildConnector.connector {
   async function connect(options: buildConnector.Options): Promise<Socket> {
@@ -29,13 +30,15 @@ export function guardedConnector(
     const secure = options.protocol === 'https:';
     const place = { host, port: Number(options.port) || (secure ? 443 : 80) };
     const tls = await tlsOptions(config.tls);
-    const socket = await dial(place, 'webhook', CONNECT_TIMEOUT, {
-      lookup: guardedLookup(config.allowPrivate, resolve),
-    });
+    // Behind a proxy names are the proxy's to look up: the guard sees literal addresses only, and the proxy must do the rest.
+    const socket =
+      config.proxy === undefined
+        ? await dial(place, 'webhook', CONNECT_TIMEOUT, { lookup: guardedLookup(config.allowPrivate, resolve) })
+        : await tunnel(await config.proxy.reveal(), place, CONNECT_TIMEOUT);
     try {
       // the last word: the address that is really at the other end
       const remote = socket.remoteAddress ?? '';
-      if (!mayConnect(remote, config.allowPrivate)) throw refusal(host, remote);
+      if (config.proxy === undefined && !mayConnect(remote, config.allowPrivate)) throw refusal(host, remote);
       if (!secure) return socket;
       const secured = await startTls(socket, { ...tls, ALPNProtocols: ['http/1.1'] }, host, CONNECT_TIMEOUT);
       const pinned = pinnedFailure(config.tls, secured, host);

@@ -1,10 +1,12 @@
 /** Makes a destination of its config, limits included: the only file that knows all kinds. */
 
 import type { DestinationConfig } from '../config/types.ts';
-import type { Destination } from './destination.ts';
+import type { Destination, DestinationContext } from './destination.ts';
+import { openImap } from './imap.ts';
 import { withLimits } from './limited.ts';
+import { openLmtp } from './lmtp.ts';
+import { openMaildir } from './maildir.ts';
 import { openSmtp } from './smtp.ts';
-import type { DestinationContext } from './smtp.ts';
 import { openWebhook } from './webhook.ts';
 
 /** Opens a destination; nothing is connected before the first delivery. `close` it when done. */
@@ -16,6 +18,12 @@ function openKind(config: DestinationConfig, context: DestinationContext): Desti
   switch (config.type) {
     case 'smtp':
       return openSmtp(config, context);
+    case 'lmtp':
+      return openLmtp(config, context);
+    case 'maildir':
+      return openMaildir(config, context);
+    case 'imap':
+      return openImap(config, context);
     case 'webhook':
       return openWebhook(config, context);
   }

@@ -32,8 +32,8 @@ export interface Transaction {
   readonly recipients: readonly string[];
   /** Refusals at RCPT TO, by recipient. */
   readonly refused: ReadonlyMap<string, Reply>;
-  /** LMTP only: the replies after the final dot, by recipient (RFC 2033 §4.2). */
-  readonly settled?: ReadonlyMap<string, Reply>;
+  /** Empty but for LMTP: the replies after the final dot, by recipient (RFC 2033 §4.2). */
+  readonly settled: ReadonlyMap<string, Reply>;
   readonly ending: Ending;
 }
 
@@ -53,8 +53,12 @@ export function smtpOutcome(transaction: Transaction): Outcome {
   // Behind a refused MAIL FROM the replies to RCPT TO only say that there is no transaction.
   const refused = isRefusedAtMail(transaction.ending) ? NOBODY : transaction.refused;
   for (const recipient of transaction.recipients) {
-    const own = transaction.settled?.get(recipient) ?? refused.get(recipient);
-    recipients[recipient] = own === undefined ? common : { kind: replyKind(own), said: wordsOf(own) };
+    const settled = transaction.settled.get(recipient);
+    const own = settled ?? refused.get(recipient);
+    if (own === undefined) recipients[recipient] = common;
+    // after the final dot, a reply that is neither yes nor no leaves in doubt
+    else if (own === settled && !isReply(own)) recipients[recipient] = { kind: 'inDoubt', said: wordsOf(own) };
+    else recipients[recipient] = { kind: replyKind(own), said: wordsOf(own) };
   }
   const outcomes = Object.values(recipients);
   const kind = overall(outcomes.map((outcome) => outcome.kind));
@@ -115,6 +119,10 @@ function scopeOf(ending: Ending): Outcome['scope'] {
     case 'unreadable':
       return 'message';
   }
+}
+
+function isReply({ code }: Reply): boolean {
+  return (code >= 200 && code < 300) || (code >= 400 && code < 600);
 }
 
 function isRefusedAtMail(ending: Ending): boolean {

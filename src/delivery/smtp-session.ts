@@ -11,16 +11,15 @@ import SMTPConnection from 'nodemailer/lib/smtp-connection';
 import type { SMTPConnectionSendInfo, SMTPError } from 'nodemailer/lib/smtp-connection';
 import type { SmtpConfig } from '../config/types.ts';
 import { Failure, reasonOf } from '../failure.ts';
-import { printable } from '../untrusted.ts';
 import type { Progress } from './content.ts';
 import { withDeadline } from './deadline.ts';
 import { dial, placeName } from './dial.ts';
 import type { Place } from './dial.ts';
+import { codeOf, confirmation, endingOf, refusals, setupFailure } from './smtp-errors.ts';
 import { parseExtensions } from './smtp-extensions.ts';
 import type { Extensions } from './smtp-extensions.ts';
-import { wordsOf } from './smtp-outcome.ts';
-import type { Ending, Reply, Stage } from './smtp-outcome.ts';
-import { pinnedFailure, tlsOptions, tlsRemedy } from './tls.ts';
+import type { Ending, Reply } from './smtp-outcome.ts';
+import { pinnedFailure, tlsOptions } from './tls.ts';
 
 // A reply is a few lines; a server that sends more than this in one is broken or means harm.
 const REPLY_LIMIT = 64 * 1024;
@@ -30,7 +29,9 @@ const SETUP_TIMEOUT = 5 * 60_000;
 const QUIT_TIMEOUT = 5_000;
 
 /** How a session is opened: the part of `SmtpConfig` that it needs. */
-export type SessionConfig = Pick<SmtpConfig, 'name' | 'security' | 'tls' | 'auth' | 'timeout'>;
+export interface SessionConfig extends Pick<SmtpConfig, 'name' | 'security' | 'tls' | 'auth' | 'timeout' | 'helo'> {
+  readonly lmtp: boolean;
+}
 
 /** An envelope as it goes to the server, addresses checked, and what is known of the message. */
 export interface WireEnvelope {
@@ -39,11 +40,15 @@ export interface WireEnvelope {
   /** Octets, for SIZE. */
   readonly size: number;
   readonly eightBit: boolean;
+  /** Asks for REQUIRETLS (RFC 8689). */
+  readonly requireTls: boolean;
 }
 
 export interface TransactionReport {
   /** Refusals at RCPT TO, by address as in the envelope. */
   readonly refused: ReadonlyMap<string, Reply>;
+  /** LMTP: the replies after the final dot, by address as in the envelope; those that came, if the connection broke. */
+  readonly settled: ReadonlyMap<string, Reply>;
   readonly ending: Ending;
 }
 
@@ -54,12 +59,19 @@ export class SmtpSession {
   /** Transactions begun. */
   transactions = 0;
   readonly extensions: Extensions;
+  readonly protocol: 'SMTP' | 'LMTP';
+  /** Where it leads, for messages. */
+  readonly server: string;
   readonly #connection: SMTPConnection;
   readonly #life: Life;
+  readonly #settled = new Map<string, Reply>();
 
-  private constructor(connection: SMTPConnection, life: Life) {
+  private constructor(connection: SMTPConnection, life: Life, server: string, lmtp: boolean) {
     this.#connection = connection;
     this.#life = life;
+    this.server = server;
+    this.protocol = lmtp ? 'LMTP' : 'SMTP';
+    if (lmtp) noteReplies(connection, this.#settled);
     this.extensions = parseExtensions(connection.lastServerResponse === false ? '' : connection.lastServerResponse);
   }
 
@@ -70,8 +82,8 @@ export class SmtpSession {
       const socket = await dial(place, 'smtp', CONNECT_TIMEOUT, { signal: deadline });
       const connection = new SMTPConnection({
         connection: socket,
-        host: place.host,
-        port: place.port,
+        host: 'path' in place ? 'localhost' : place.host,
+        lmtp: config.lmtp,
         secure: config.security === 'tls',
         requireTLS: config.security === 'starttls',
         ignoreTLS: config.security === 'none',
@@ -101,13 +113,13 @@ export class SmtpSession {
       });
       const pinned = pinnedFailure(config.tls, connection._socket, server);
       if (config.security !== 'none' && pinned !== undefined) throw pinned;
-      const session = new SmtpSession(connection, life);
+      const session = new SmtpSession(connection, life, server, config.lmtp);
       if (config.auth !== undefined) await session.#login(config, config.auth, server, signal);
       return session;
     } catch (error) {
       life.end();
       if (error instanceof Failure) throw error;
-      throw setupFailure(error as SMTPError, config, server);
+      throw setupFailure(error as SMTPError, config.name, server);
     }
   }
 
@@ -154,12 +166,14 @@ export class SmtpSession {
     signal: AbortSignal,
   ): Promise<TransactionReport> {
     this.transactions++;
+    this.#settled.clear();
     // nodemailer notes in this very object what became of each recipient, whichever way the transaction ends
     const wire = {
       from: envelope.from === '' ? (false as const) : envelope.from,
       to: [...envelope.to],
       size: envelope.size,
       use8BitMime: envelope.eightBit,
+      requireTLSExtensionEnabled: envelope.requireTls,
     };
     let info: SMTPConnectionSendInfo | undefined;
     let ending: Ending;
@@ -171,6 +185,9 @@ export class SmtpSession {
         });
       });
       ending = confirmation(info, progress);
+      if (this.protocol === 'LMTP' && info?.accepted.some((recipient) => !this.#settled.has(recipient)) === true) {
+        ending = { kind: 'lost', reason: 'a recipient got no reply', ...progress };
+      }
     } catch (error) {
       ending = endingOf(error as SMTPError, progress);
     } finally {
@@ -178,7 +195,7 @@ export class SmtpSession {
     }
     // A server that answered amid the message may take the rest of it for commands: never write another octet to it.
     if (ending.kind !== 'accepted' && (ending.kind !== 'refused' || progress.started)) this.#life.end();
-    return { refused: refusals(wire), ending };
+    return { refused: refusals(wire), settled: new Map(this.#settled), ending };
   }
 
   /** Says QUIT and closes, without making anybody wait for it. */
@@ -247,76 +264,17 @@ class Life {
   }
 }
 
-function confirmation(info: SMTPConnectionSendInfo | undefined, progress: Progress): Ending {
-  // A reply that was there before the end of the message can be no answer to it.
-  if (info === undefined || !progress.complete) {
-    return { kind: 'lost', reason: 'the server confirmed a message that it did not have yet', ...progress };
-  }
-  return { kind: 'accepted', reply: { code: codeOf(info.response), text: info.response } };
-}
-
-function endingOf(error: SMTPError, progress: Progress): Ending {
-  if (error.code === 'ESTREAM') return { kind: 'unreadable', reason: reasonOf(error) };
-  if (error.code === 'EENVELOPE' && error.command === 'API') return { kind: 'unsendable', reason: reasonOf(error) };
-  const text = error.response ?? '';
-  const code = codeOf(text);
-  // what is neither 4xx nor 5xx is no refusal; after the final dot it leaves the delivery in doubt
-  if (code < 400 || code > 599) return { kind: 'lost', reason: lossOf(error), ...progress };
-  return { kind: 'refused', stage: stageOf(error, progress), reply: { code, text } };
-}
-
-function stageOf(error: SMTPError, progress: Progress): Stage {
-  if (progress.started) return 'message';
-  if (error.command === 'RCPT TO') return 'rcpt';
-  return error.command === 'DATA' ? 'data' : 'mail';
-}
-
-function lossOf(error: SMTPError): string {
-  if (error.code === 'ETIMEDOUT') return 'the server did not answer in time';
-  if (error.response !== undefined) return `the server answered out of turn: ${error.response}`;
-  return error.originalCode === undefined ? reasonOf(error) : `the connection broke: ${error.originalCode}`;
-}
-
-function refusals(wire: object): Map<string, Reply> {
-  const { rejectedErrors = [] } = wire as { rejectedErrors?: readonly SMTPError[] };
-  const refused = new Map<string, Reply>();
-  for (const { recipient, response = '' } of rejectedErrors) {
-    if (recipient !== undefined) refused.set(recipient, { code: codeOf(response), text: response });
-  }
-  return refused;
-}
-
-function codeOf(text: string): number {
-  return Number(/^\d{3}/.exec(text)?.[0] ?? 0);
-}
-
-function setupFailure(error: SMTPError, config: SessionConfig, server: string): Failure {
-  const reply: Reply | undefined =
-    error.response === undefined ? undefined : { code: codeOf(error.response), text: error.response };
-  const details = {
-    scope: 'destination' as const,
-    server,
-    ...(reply === undefined ? {} : { said: wordsOf(reply) }),
-    cause: error,
+/**
+ * Notes each recipient's own reply after the final dot. nodemailer tells only the last one's, and none if the connection
+ * breaks between them; what was confirmed by then must not be sent again. Should a later version of it call this otherwise,
+ * `send` finds replies missing and takes nothing for confirmed.
+ */
+function noteReplies(connection: SMTPConnection, settled: Map<string, Reply>): void {
+  const inner = connection as unknown as { _actionLMTPStream: (...args: [string, boolean, string, unknown]) => void };
+  const original = inner._actionLMTPStream.bind(connection);
+  inner._actionLMTPStream = (recipient, final, text, callback) => {
+    const code = codeOf(text);
+    settled.set(recipient, { code, text });
+    original(recipient, final, text, callback);
   };
-  if (error.code === 'EAUTH') {
-    const temporary = reply !== undefined && reply.code < 500;
-    return new Failure(temporary ? 'login is not possible now' : 'login refused', {
-      ...details,
-      code: 'smtp.auth',
-      remedy: temporary ? 'It is tried again.' : `Check auth.user and auth.password of destination ${config.name}.`,
-    });
-  }
-  const reason = error.originalCode ?? error.code;
-  const remedy = tlsRemedy(reason);
-  if (remedy !== undefined || error.code === 'ETLS') {
-    const words = reply === undefined ? printable(reasonOf(error)) : 'STARTTLS refused';
-    return new Failure(`no TLS with ${server}: ${words}`, {
-      ...details,
-      code: 'smtp.tls',
-      remedy: remedy ?? 'Check that this port offers the security that the config names.',
-    });
-  }
-  const words = error.code === 'ETIMEDOUT' ? 'no greeting in time' : printable(reasonOf(error));
-  return new Failure(`no SMTP session with ${server}: ${words}`, { ...details, code: 'smtp.session' });
 }

@@ -6,6 +6,7 @@
 import type { WebhookConfig } from '../config/types.ts';
 import { octetsOf } from './content.ts';
 import type { Delivery } from './destination.ts';
+import { multipartBody } from './webhook-multipart.ts';
 import { payloadHead } from './webhook-message.ts';
 
 export interface WebhookBody {
@@ -35,6 +36,8 @@ export async function webhookBody(config: WebhookConfig, delivery: Delivery): Pr
         },
       };
     }
+    case 'multipart':
+      return multipartBody(await payloadHead(delivery, config.name), message);
   }
 }
 

@@ -10,11 +10,10 @@ import { Failure, reasonOf } from '../failure.ts';
 import { printable, printableOctets } from '../untrusted.ts';
 import { noProgress, tracked } from './content.ts';
 import { withDeadline } from './deadline.ts';
-import type { Delivery, Destination, Outcome } from './destination.ts';
+import type { Delivery, Destination, DestinationContext, Outcome } from './destination.ts';
 import { connectRemedy } from './dial.ts';
 import { guardedConnector } from './http-connector.ts';
 import { httpOutcome } from './http-outcome.ts';
-import type { DestinationContext } from './smtp.ts';
 import { signatureHeaders, webhookKey } from './standard-webhooks.ts';
 import { tlsRemedy } from './tls.ts';
 import { webhookBody } from './webhook-body.ts';
@@ -45,11 +44,11 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
     const progress = noProgress();
     try {
       const body = await webhookBody(config, delivery);
-      const keys = config.secret === undefined ? [] : [webhookKey(await config.secret.reveal())];
       const headers = {
-        ...config.headers,
+        ...lowerCased(config.headers),
+        ...(await authorization(config)),
         ...metadataHeaders(delivery, config.name),
-        ...(await signatureHeaders(keys, delivery.idempotencyKey, context.now(), body.open())),
+        ...(await signatureHeaders(await keysOf(config), delivery.idempotencyKey, context.now(), body.open())),
         'user-agent': 'mailferry',
         'content-type': body.contentType,
         'content-length': String(body.length),
@@ -74,11 +73,34 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
     name: config.name,
     deliver,
     async check(signal): Promise<string> {
-      if (config.secret !== undefined) webhookKey(await config.secret.reveal());
+      await keysOf(config);
+      await authorization(config);
       return withDeadline(signal, CHECK_TIMEOUT, 'no connection', (deadline) => reach(url, connect, deadline));
     },
     close: () => agent.close(),
   };
+}
+
+async function keysOf(config: WebhookConfig): Promise<Buffer[]> {
+  const secrets = [config.secret, ...(config.moreSecrets ?? [])].filter((secret) => secret !== undefined);
+  return Promise.all(secrets.map(async (secret) => webhookKey(await secret.reveal())));
+}
+
+async function authorization({ auth }: WebhookConfig): Promise<{ authorization?: string }> {
+  switch (auth?.kind) {
+    case 'basic': {
+      const credentials = Buffer.from(`${auth.user}:${await auth.password.reveal()}`);
+      return { authorization: `Basic ${credentials.toString('base64')}` };
+    }
+    case 'bearer':
+      return { authorization: `Bearer ${(await auth.token.reveal()).trim()}` };
+    case undefined:
+      return {};
+  }
+}
+
+function lowerCased(headers: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
 /** The beginning of an answer's body. What follows is thrown away, and never waited for long. */

@@ -1,0 +1,263 @@
+/**
+ * Deliveries as mail transactions: what SMTP and LMTP destinations have in common. The message goes out octet for octet,
+ * with one trace field on top if the config says so; only what these protocols forbid is changed on the way (`octets.ts`).
+ * It never decides what is tried again.
+ */
+
+import type { MultidropConfig, ReversePath } from '../config/types.ts';
+import { Failure } from '../failure.ts';
+import { headerFields } from '../mail/header.ts';
+import type { HeaderField } from '../mail/header.ts';
+import { printable } from '../untrusted.ts';
+import { isAddress, needsUtf8, originalReversePath, withAsciiDomain } from './address.ts';
+import { attachFrame } from './attach.ts';
+import { noProgress, octetsOf, tracked } from './content.ts';
+import type { Delivery, Destination, DestinationContext, Outcome } from './destination.ts';
+import type { Place } from './dial.ts';
+import { loopReason } from './loop.ts';
+import { recipientsOf } from './multidrop.ts';
+import { Surveyor, surveyOf } from './octets.ts';
+import { Pool } from './pool.ts';
+import { sizeLimit } from './smtp-extensions.ts';
+import type { Extensions } from './smtp-extensions.ts';
+import { smtpOutcome } from './smtp-outcome.ts';
+import type { Ending, Reply } from './smtp-outcome.ts';
+import { SmtpSession } from './smtp-session.ts';
+import type { SessionConfig, TransactionReport, WireEnvelope } from './smtp-session.ts';
+import { srsForward } from './srs.ts';
+import { receivedField } from './trace.ts';
+
+// Servers hang up on an idle client after five minutes (RFC 5321 §4.5.3.2.7), busy ones much sooner.
+const IDLE_TIMEOUT = 20_000;
+// Servers limit the messages of a connection, Postfix and Exchange among them; none that we know to fewer than this.
+const TRANSACTIONS = 50;
+/** For so long a place that answered is asked before those that the config names first. Milliseconds. */
+const STAY = 5 * 60_000;
+
+/** The parts of the configs of both kinds that a transfer needs. */
+export interface TransferConfig extends SessionConfig {
+  /** At least one; tried in this order. */
+  readonly places: readonly Place[];
+  readonly concurrency: number;
+  readonly to: readonly string[];
+  readonly multidrop?: MultidropConfig;
+  readonly from: ReversePath;
+  readonly trace: boolean;
+  readonly maxHops?: number;
+  readonly attachFrom?: string;
+  readonly requireTls?: boolean;
+}
+
+/** A delivery made ready: all that is the same whichever connection takes it. */
+interface Prepared {
+  readonly envelope: WireEnvelope;
+  /** The recipient as the outcome names it, by the address as it goes to the server. */
+  readonly names: ReadonlyMap<string, string>;
+  open(): AsyncGenerator<Buffer, void, undefined>;
+}
+
+export function openTransfer(config: TransferConfig, context: DestinationContext): Destination {
+  const open = opener(config, context);
+  const pool = new Pool(open, { maxIdle: config.concurrency, idleTimeout: IDLE_TIMEOUT });
+
+  async function deliver(delivery: Delivery): Promise<Outcome> {
+    const fields = headerFields(delivery.message.header);
+    const all = recipientsFor(config, fields);
+    const recipients = all.filter((recipient) => !delivery.settled.has(recipient));
+    if (recipients.length === 0 && all.length > 0) {
+      return { kind: 'confirmed', said: 'every recipient was settled before', scope: 'message', recipients: {} };
+    }
+    const self = { hostName: context.hostName, account: delivery.account };
+    const reason = all.length === 0 ? 'no header field names a recipient' : loopReason(fields, self, config.maxHops);
+    if (reason !== undefined) return outcomeOf(recipients, { kind: 'unsendable', reason });
+    try {
+      const prepared = await prepare(config, context, delivery, recipients);
+      const report = await attempt(prepared, delivery);
+      const named = (replies: ReadonlyMap<string, Reply>): Map<string, Reply> =>
+        new Map([...replies].map(([to, reply]) => [prepared.names.get(to) ?? to, reply]));
+      return outcomeOf(recipients, report.ending, named(report.refused), named(report.settled));
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      return failureOutcome(error, recipients);
+    }
+  }
+
+  async function attempt(prepared: Prepared, delivery: Delivery): Promise<TransactionReport> {
+    let fresh = false;
+    for (;;) {
+      const { connection, reused } = await pool.acquire(delivery.signal, { fresh });
+      const obstacle = unsendable(prepared.envelope, connection.extensions);
+      if (obstacle !== undefined) {
+        pool.release(connection);
+        return { refused: new Map(), settled: new Map(), ending: { kind: 'unsendable', reason: obstacle } };
+      }
+      const progress = noProgress();
+      const body = tracked(prepared.open(), progress);
+      const report = await connection.send(prepared.envelope, body, progress, delivery.signal);
+      const clean = report.ending.kind === 'accepted' && connection.transactions < TRANSACTIONS;
+      if (clean) pool.release(connection);
+      else connection.quit();
+      // A connection that had been idle tells only now that the server gave it up. Nothing has been sent yet.
+      const stale = reused && !progress.started && !delivery.signal.aborted && isHangup(report.ending);
+      if (!stale || fresh) return report;
+      fresh = true;
+    }
+  }
+
+  return {
+    name: config.name,
+    deliver,
+    async check(signal): Promise<string> {
+      const session = await open(signal);
+      const limit = sizeLimit(session.extensions);
+      const login = config.auth === undefined ? 'no login' : `logged in as ${config.auth.user}`;
+      const size = limit === undefined ? '' : `, takes messages up to ${String(limit)} octets`;
+      const words = `${session.protocol} at ${session.server}, ${session.protection}, ${login}${size}`;
+      session.quit();
+      return printable(words);
+    },
+    async close(): Promise<void> {
+      pool.close();
+    },
+  };
+}
+
+/** Opens a session at the first place that has one for us; the place that had stays first for a while. */
+function opener(config: TransferConfig, context: DestinationContext): (signal: AbortSignal) => Promise<SmtpSession> {
+  let good = { place: config.places[0], until: 0 };
+  return async (signal) => {
+    const now = context.now().getTime();
+    const places = config.places.filter((place) => place !== good.place);
+    const order = good.place === undefined ? places : now < good.until ? [good.place, ...places] : config.places;
+    const failures: Failure[] = [];
+    for (const place of order) {
+      try {
+        const session = await SmtpSession.open(config, place, config.helo ?? context.hostName, signal);
+        good = { place, until: now + STAY };
+        return session;
+      } catch (error) {
+        // A wrong password is wrong at the next host too, and counts there against us.
+        if (!(error instanceof Failure) || error.code === 'smtp.auth' || signal.aborted) throw error;
+        failures.push(error);
+      }
+    }
+    const [first, ...others] = failures;
+    if (first === undefined || others.length === 0) throw first ?? new Error(`${config.name} has no host`);
+    const { scope, code, server, said, remedy } = first;
+    throw new Failure(failures.map(({ message }) => message).join('; '), {
+      scope,
+      code,
+      ...(server === undefined ? {} : { server }),
+      ...(said === undefined ? {} : { said }),
+      ...(remedy === undefined ? {} : { remedy }),
+      cause: first,
+    });
+  };
+}
+
+function recipientsFor(config: TransferConfig, fields: readonly HeaderField[]): readonly string[] {
+  const found = config.multidrop === undefined ? [] : recipientsOf(fields, config.multidrop);
+  return found.length > 0 ? found : config.to;
+}
+
+async function prepare(
+  config: TransferConfig,
+  context: DestinationContext,
+  delivery: Delivery,
+  recipients: readonly string[],
+): Promise<Prepared> {
+  const { message } = delivery;
+  const time = context.now();
+  const { account, idempotencyKey: id } = delivery;
+  const { hostName } = context;
+  let top: Buffer = Buffer.alloc(0);
+  let bottom: Buffer = Buffer.alloc(0);
+  const surveyor = new Surveyor();
+  for await (const chunk of octetsOf(message)) surveyor.add(chunk);
+  let survey = surveyor.result();
+  if (config.attachFrom !== undefined) {
+    const { header, sha256 } = message;
+    const from = config.attachFrom;
+    const frame = attachFrame({
+      from,
+      to: recipients,
+      account,
+      id,
+      hostName,
+      header,
+      sha256,
+      eightBit: survey.eightBit,
+      time,
+    });
+    ({ top, bottom } = frame);
+  }
+  if (config.trace) top = Buffer.concat([receivedField({ hostName, account, id, recipients, time }), top]);
+  for (const part of [top, bottom]) {
+    if (part.length === 0) continue;
+    const added = surveyOf(part);
+    survey = { size: survey.size + added.size, eightBit: survey.eightBit || added.eightBit };
+  }
+  const names = new Map(recipients.map((recipient) => [withAsciiDomain(recipient), recipient]));
+  return {
+    envelope: {
+      from: await reversePath(config, delivery, time),
+      to: [...names.keys()],
+      ...survey,
+      requireTls: config.requireTls ?? false,
+    },
+    names,
+    async *open(): AsyncGenerator<Buffer, void, undefined> {
+      if (top.length > 0) yield top;
+      yield* octetsOf(message);
+      if (bottom.length > 0) yield bottom;
+    },
+  };
+}
+
+async function reversePath(config: TransferConfig, delivery: Delivery, time: Date): Promise<string> {
+  if (config.attachFrom !== undefined) return withAsciiDomain(config.attachFrom);
+  if (config.from.kind === 'address') return withAsciiDomain(config.from.address);
+  // Without a Return-Path the null reverse-path is the one that cannot send a bounce to somebody uninvolved.
+  const original = withAsciiDomain(originalReversePath(headerFields(delivery.message.header)) ?? '');
+  if (config.from.kind === 'original') return original;
+  const secrets = await Promise.all(config.from.secrets.map((secret) => secret.reveal()));
+  return srsForward(original, { domain: config.from.domain, secrets }, time);
+}
+
+/** Why this server can never take this message, if so: known before anything is sent. */
+function unsendable(envelope: WireEnvelope, extensions: Extensions): string | undefined {
+  const limit = sizeLimit(extensions);
+  if (limit !== undefined && envelope.size > limit) {
+    return `the message has ${String(envelope.size)} octets, the server takes ${String(limit)}`;
+  }
+  const addresses = [envelope.from, ...envelope.to].filter((address) => address !== '');
+  const bad = addresses.find((address) => !isAddress(address));
+  if (bad !== undefined) return `${printable(bad, 100)} is no mail address`;
+  const international = addresses.find(needsUtf8);
+  if (international !== undefined && !extensions.has('SMTPUTF8')) {
+    return `${printable(international, 100)} needs SMTPUTF8, which the server does not offer`;
+  }
+  if (envelope.requireTls && !extensions.has('REQUIRETLS')) return 'the server cannot promise TLS on the whole way';
+  return undefined;
+}
+
+function isHangup(ending: Ending): boolean {
+  return ending.kind === 'lost' || (ending.kind === 'refused' && ending.reply.code === 421);
+}
+
+function outcomeOf(
+  recipients: readonly string[],
+  ending: Ending,
+  refused: ReadonlyMap<string, Reply> = new Map(),
+  settled: ReadonlyMap<string, Reply> = new Map(),
+): Outcome {
+  return smtpOutcome({ recipients, refused, settled, ending });
+}
+
+function failureOutcome(failure: Failure, recipients: readonly string[]): Outcome {
+  const parts = [failure.message, failure.said, failure.remedy].filter((part) => part !== undefined);
+  const said = printable(parts.join('; '));
+  const scope = failure.scope === 'message' ? 'message' : 'destination';
+  const each = recipients.map((recipient) => [recipient, { kind: 'deferred' as const, said }] as const);
+  return { kind: 'deferred', said, scope, recipients: Object.fromEntries(each) };
+}
