@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import { peerCertificate } from './peer-certificate.ts';
 import type { ChannelBinding } from './sasl/scram.ts';
 
 /** The channel binding of a connection whose handshake is done; undefined where the standards define none. */
@@ -11,7 +12,7 @@ export function channelBinding(socket: TLSSocket): ChannelBinding | undefined {
     const data = socket.exportKeyingMaterial(32, 'EXPORTER-Channel-Binding', Buffer.alloc(0));
     return { type: 'tls-exporter', data };
   }
-  const certificate = socket.getPeerX509Certificate();
+  const certificate = peerCertificate(socket);
   const hash = certificate === undefined ? undefined : endPointHash(certificate);
   if (certificate === undefined || hash === undefined) return undefined;
   return { type: 'tls-server-end-point', data: createHash(hash).update(certificate.raw).digest() };

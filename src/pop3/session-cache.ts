@@ -4,9 +4,15 @@
  * resumed session is not verified again.
  */
 
+export interface KeptSession {
+  readonly session: Buffer;
+  /** What the server was verified by, as DER: a resumed session does not show it again. */
+  readonly certificate: Buffer;
+}
+
 export class SessionCache {
   readonly #limit: number;
-  readonly #sessions = new Map<string, Buffer>();
+  readonly #sessions = new Map<string, KeptSession>();
 
   constructor(limit = 500) {
     this.#limit = limit;
@@ -16,15 +22,15 @@ export class SessionCache {
     return this.#sessions.size;
   }
 
-  get(key: string): Buffer | undefined {
-    const session = this.#sessions.get(key);
-    if (session !== undefined) this.set(key, session);
-    return session;
+  get(key: string): KeptSession | undefined {
+    const kept = this.#sessions.get(key);
+    if (kept !== undefined) this.set(key, kept);
+    return kept;
   }
 
-  set(key: string, session: Buffer): void {
+  set(key: string, kept: KeptSession): void {
     this.#sessions.delete(key);
-    this.#sessions.set(key, session);
+    this.#sessions.set(key, kept);
     if (this.#sessions.size <= this.#limit) return;
     for (const oldest of this.#sessions.keys()) {
       this.#sessions.delete(oldest);

@@ -9,7 +9,8 @@ import { Pop3Error } from './error.ts';
 /**
  * - `name`: the certificate is for another name. `validity`: expired, or not yet valid. `issuer`: nobody trusted signed
  *   it. `fingerprint`: not the pinned one. `certificate`: anything else that is wrong with it.
- * - `plaintext`: the server does not speak TLS here. `version`: only versions or ciphers that are too old.
+ * - `plaintext`: the server does not speak TLS here. `version`: only versions or ciphers that are too
+ *   old; TLS 1.2 servers that want a client certificate say the same.
  * - `client`: the server does not take our certificate, or wants one. `file`: a PEM file of the config is of no use.
  * - `cut`: the connection ended in the handshake. `timeout`: it took too long. `stopped`: we gave it up ourselves.
  */
@@ -113,8 +114,9 @@ export function handshakeFailure(server: string, error: unknown): TlsFailure {
     case 'ERR_SSL_DH_KEY_TOO_SMALL':
     case 'ERR_SSL_LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED':
     case 'ERR_SSL_UNSAFE_LEGACY_RENEGOTIATION_DISABLED': {
-      const remedy = 'The server must learn TLS 1.2 or later with a current cipher.';
-      return new TlsFailure(server, 'version', `the server knows only what is too old (${code})`, remedy, error);
+      const what = `there is no version or cipher that both sides accept (${code})`;
+      const remedy = 'The server must learn TLS 1.2 with a current cipher; or it wants a client certificate.';
+      return new TlsFailure(server, 'version', what, remedy, error);
     }
     case 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED':
     case 'ERR_SSL_TLSV1_ALERT_UNKNOWN_CA':

@@ -3,7 +3,7 @@
  * no way to switch that off. Hands out no socket whose server has not been verified, and ends those that it does not.
  */
 
-import { createHash } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
@@ -16,7 +16,8 @@ import { placeName } from './connect.ts';
 import type { Place } from './connect.ts';
 import { Ended, settled, withDeadline } from './deadline.ts';
 import type { Bounds } from './deadline.ts';
-import type { SessionCache } from './session-cache.ts';
+import { peerCertificate, rememberCertificate } from './peer-certificate.ts';
+import type { KeptSession, SessionCache } from './session-cache.ts';
 import { certificateFailure, fingerprintOf, handshakeFailure, TlsFailure } from './tls-failure.ts';
 
 /** `host` and `port` as in the config, even if a proxy is in between; `timeout` bounds the handshake. */
@@ -39,7 +40,8 @@ export async function upgradeTls(socket: Socket, options: TlsOptions): Promise<T
       const files = await readFiles(server, options.tls);
       const name = nameToVerify(options);
       const key = sessionKey(options, name, files);
-      secure = start(socket, options, name, files, options.sessionCache?.get(key));
+      const kept = options.sessionCache?.get(key);
+      secure = start(socket, options, name, files, kept?.session);
       // destroyed with the other if the error comes by way of the lower one
       socket.on('error', (error) => secure?.destroy(error));
       const verified = keepSessions(secure, key, options.sessionCache);
@@ -49,8 +51,9 @@ export async function upgradeTls(socket: Socket, options: TlsOptions): Promise<T
         options.sessionCache?.delete(key); // should it have been the session, the next handshake is a full one
         throw error instanceof Ended ? error : handshakeFailure(server, error);
       }
-      verify(secure, server, name, options.tls);
-      verified();
+      const certificate = verify(secure, server, name, options.tls, kept);
+      rememberCertificate(secure, certificate);
+      verified(certificate);
       return secure;
     });
   } catch (error) {
@@ -100,18 +103,24 @@ function secured(secure: TLSSocket, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Throws unless the server has proved itself by its certificate. */
-function verify(secure: TLSSocket, server: string, name: string, tls: TlsConfig): void {
-  // Only sessions of verified servers are kept, each under all that it was verified by.
-  if (secure.isSessionReused()) return;
-  const found = secure.getPeerX509Certificate();
+/** The certificate by which the server has proved itself. Throws if it has not. */
+function verify(
+  secure: TLSSocket,
+  server: string,
+  name: string,
+  tls: TlsConfig,
+  kept: KeptSession | undefined,
+): X509Certificate {
+  // only sessions of verified servers are kept, each under all that it was verified by
+  if (kept !== undefined && secure.isSessionReused()) return new X509Certificate(kept.certificate);
+  const found = peerCertificate(secure);
   if (found === undefined) throw new TlsFailure(server, 'certificate', 'the server shows no certificate');
   if (tls.fingerprint === undefined) {
-    if (secure.authorized) return;
+    if (secure.authorized) return found;
     throw certificateFailure(server, verdictOf(secure.authorizationError), name, found);
   }
   const fingerprint = fingerprintOf(found);
-  if (fingerprint === tls.fingerprint) return;
+  if (fingerprint === tls.fingerprint) return found;
   throw new TlsFailure(
     server,
     'fingerprint',
@@ -131,17 +140,24 @@ function verdictOf(authorizationError: unknown): string {
  * Keeps what the server gives for resumption, with TLS 1.3 any time after the handshake.
  * @returns to be called once the server is verified: before that nothing is kept
  */
-function keepSessions(secure: TLSSocket, key: string, cache: SessionCache | undefined): () => void {
+function keepSessions(
+  secure: TLSSocket,
+  key: string,
+  cache: SessionCache | undefined,
+): (certificate: X509Certificate) => void {
   if (cache === undefined) return () => undefined;
-  let isVerified = false;
-  let early: Buffer | undefined;
+  let verifiedBy: Buffer | undefined;
+  let latest: Buffer | undefined;
+  const keep = (): void => {
+    if (latest !== undefined && verifiedBy !== undefined) cache.set(key, { session: latest, certificate: verifiedBy });
+  };
   secure.on('session', (session) => {
-    if (isVerified) cache.set(key, session);
-    else early = session;
+    latest = session;
+    keep();
   });
-  return () => {
-    isVerified = true;
-    if (early !== undefined) cache.set(key, early);
+  return (certificate) => {
+    verifiedBy = certificate.raw;
+    keep();
   };
 }
 
@@ -179,6 +195,10 @@ async function readFiles(server: string, tls: TlsConfig): Promise<SecureContextO
   if (tls.certFile !== undefined) files.cert = await pem(server, 'certFile', tls.certFile, 'CERTIFICATE');
   if (tls.keyFile !== undefined) files.key = await pem(server, 'keyFile', tls.keyFile, 'KEY');
   try {
+    for (const certificate of [files.ca, files.cert]) {
+      // without this a broken authority would be passed over in silence, and nothing be trusted
+      if (certificate !== undefined) void new X509Certificate(certificate as Buffer);
+    }
     createSecureContext(files);
   } catch (error) {
     const what = `the PEM files of \`tls\` cannot be used: ${reasonOf(error)}`;
