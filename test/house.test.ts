@@ -18,7 +18,7 @@ const EDGES: Readonly<Record<string, string>> = {
     'content deadline dial http-connector limited open pool smtp smtp-session tls webhook webhook-body webhook-message',
   mail: '',
   ops: 'events heartbeat http log',
-  pop3: 'client connect deadline engine proxy',
+  pop3: 'authenticate channel-binding client connect deadline engine listing peer-certificate proxy tls',
   queue: '*',
   store: 'breakers embedded lease ledger markers redis spool',
   sync: 'deletions hold poll session survey transfer window',
