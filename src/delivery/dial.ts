@@ -36,12 +36,16 @@ export async function dial(place: Place, code: string, timeout: number, options:
       cause,
     });
   if (signal?.aborted === true) throw refuse('stopped', undefined);
-  const socket = connect({
-    ...place,
-    autoSelectFamily: true,
-    noDelay: true,
-    ...(lookup === undefined ? {} : { lookup }),
-  });
+  const socket =
+    'path' in place
+      ? connect({ path: place.path })
+      : connect({
+          host: place.host,
+          port: place.port,
+          autoSelectFamily: true,
+          noDelay: true,
+          ...(lookup === undefined ? {} : { lookup }),
+        });
   let cleanUp: (() => void) | undefined;
   try {
     await new Promise<void>((resolve, reject) => {

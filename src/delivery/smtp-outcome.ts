@@ -61,7 +61,8 @@ export function smtpOutcome(transaction: Transaction): Outcome {
     else recipients[recipient] = { kind: replyKind(own), said: wordsOf(own) };
   }
   const outcomes = Object.values(recipients);
-  const kind = overall(outcomes.map((outcome) => outcome.kind));
+  // a message that names nobody must not count as confirmed by everybody
+  const kind = outcomes.length === 0 ? common.kind : overall(outcomes.map((outcome) => outcome.kind));
   // the evidence of the whole is that of the recipient that decided it
   const said = outcomes.find((outcome) => outcome.kind === kind)?.said ?? common.said;
   return { kind, said, scope: scopeOf(transaction.ending), recipients };

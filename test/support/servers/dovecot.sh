@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Dovecot: POP3 (Maildir), on request LMTP and OAuth. README.md has the interface; what the environment adds:
+# Dovecot: POP3 (Maildir), on request LMTP, IMAP and OAuth. README.md has the interface; what the environment adds:
 #   USERS=10         u1..uN, password p1..pN
 #   MECHS="plain login cram-md5 scram-sha-1 scram-sha-256 apop"
 #   TLS=yes          "no": no TLS; "required": no password in the clear before TLS. Dovecot trusts a client whose
@@ -8,13 +8,14 @@
 #   FAIL_DELAY=0     seconds before the answer to a wrong password (Dovecot's own default is 2)
 #   UIDL_FORMAT      Dovecot's pop3_uidl_format, for example '%f' or '%g'
 #   LMTPPORT=P       an LMTP server for the same mailboxes
+#   IMAPPORT=P       an IMAP server (STARTTLS) for the same mailboxes; IMAPSPORT=P too for implicit TLS
 #   OAUTH=1          XOAUTH2 and OAUTHBEARER; the token server listens on OAUTHPORT (default PORT + 1000)
 #   EXTRA            more lines for dovecot.conf
 . "$(dirname "$0")/lib.sh"
 
 ids=19994 # uid and gid of users "dovecot" and, one less, "dovenull" that only this server sees
 
-do_install() { unpack dovecot-pop3d dovecot-lmtpd; }
+do_install() { unpack dovecot-pop3d dovecot-lmtpd dovecot-imapd; }
 maildrop() { echo "$1/mail/$2"; }
 
 do_start() {
@@ -30,7 +31,7 @@ do_start() {
   chmod 644 "$dir/users"
   {
     cat <<CONF
-protocols = pop3 ${LMTPPORT:+lmtp}
+protocols = pop3 ${LMTPPORT:+lmtp} ${IMAPPORT:+imap}
 listen = $listen
 base_dir = $dir/run/dovecot
 state_dir = $dir/state
@@ -84,6 +85,17 @@ service lmtp {
   }
 }
 CONF
+    [ -z "${IMAPPORT:-}" ] || cat <<CONF
+service imap-login {
+  inet_listener imap {
+    port = $IMAPPORT
+  }
+  inet_listener imaps {
+    port = ${IMAPSPORT:-0}
+    ssl = yes
+  }
+}
+CONF
     [ -z "${OAUTH:-}" ] || cat <<CONF
 passdb {
   driver = oauth2
@@ -108,6 +120,7 @@ CONF
   sandboxed "$dir"
   wait_port "$dir" "$port" greet
   [ -z "${LMTPPORT:-}" ] || wait_port "$dir" "$LMTPPORT" greet
+  [ -z "${IMAPPORT:-}" ] || wait_port "$dir" "$IMAPPORT" greet
   report "$dir" "$port" "$tls" "$more"
 }
 
