@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import test, { suite } from 'node:test';
 import * as fc from 'fast-check';
-import { choose, METHODS } from '../../../src/pop3/sasl/choose.ts';
-import type { Decision, Question } from '../../../src/pop3/sasl/choose.ts';
+import { afterRefusal, choose, METHODS } from '../../../src/pop3/sasl/choose.ts';
+import type { Candidate, Decision, Question } from '../../../src/pop3/sasl/choose.ts';
 
 const ALL = [...METHODS.filter((method) => method !== 'APOP' && method !== 'USER'), 'GSSAPI', 'SCRAM-SHA-1-PLUS'];
 const PASSWORD = { password: true, token: false, certificate: false };
@@ -18,6 +18,7 @@ interface Case {
   readonly security?: Question['wire']['security'];
   readonly binding?: boolean;
   readonly named?: string;
+  readonly triesAgain?: boolean;
 }
 
 function decide(given: Case): Decision {
@@ -27,6 +28,7 @@ function decide(given: Case): Decision {
     credentials: given.credentials ?? PASSWORD,
     wire: { tls, security: given.security ?? (tls ? 'tls' : 'none'), binding: given.binding ?? tls },
     named: given.named,
+    triesAgain: given.triesAgain ?? true,
   });
 }
 
@@ -89,6 +91,35 @@ suite('choosing a way to log in', () => {
       assert.equal(refusal !== undefined, expected === '');
     });
   }
+
+  test('with a single try, what real servers offer in vain comes later', () => {
+    const once = { triesAgain: false };
+    assert.equal(
+      methods({ ...everything, ...once }),
+      'SCRAM-SHA-256 SCRAM-SHA-1 SCRAM-SHA-256-PLUS CRAM-MD5 PLAIN LOGIN USER APOP',
+    );
+    assert.equal(methods({ user: 'unknown', apop: true, tls: false, ...once }), 'APOP USER');
+    assert.equal(methods({ ...everything, named: 'scram-sha-256-plus', ...once }), 'SCRAM-SHA-256-PLUS');
+  });
+
+  test('after a refusal: unbound, then what shows the password itself, then no more', () => {
+    const tries = (given: Case): string => {
+      const decision = decide(given);
+      const tried: Candidate[] = decision.candidates.slice(0, 1);
+      for (let next = afterRefusal(decision, tried); next !== undefined; next = afterRefusal(decision, tried)) {
+        tried.push(next);
+      }
+      return tried.map(({ method }) => method).join(' ');
+    };
+    assert.equal(tries(everything), 'SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN');
+    assert.equal(tries({ sasl: ['SCRAM-SHA-256-PLUS', 'SCRAM-SHA-256'] }), 'SCRAM-SHA-256-PLUS SCRAM-SHA-256');
+    assert.equal(tries({ sasl: ['LOGIN', 'CRAM-MD5'], user: true }), 'CRAM-MD5 LOGIN');
+    assert.equal(tries({ user: 'unknown', apop: true }), 'APOP USER');
+    assert.equal(tries({ ...everything, named: 'apop' }), 'APOP');
+    assert.equal(tries({ sasl: ['PLAIN', 'LOGIN'], user: true }), 'PLAIN');
+    assert.equal(tries({ ...everything, credentials: TOKEN }), 'OAUTHBEARER');
+    assert.equal(afterRefusal(decide({}), []), undefined);
+  });
 
   test('the flag tells the server what we could do and think it offers (RFC 5802 §6)', () => {
     const flags = (given: Case): string[] => decide(given).candidates.map(({ binding }) => binding);
