@@ -30,7 +30,9 @@ export function httpOutcome(answer: HttpAnswer, now: Date): Outcome {
     return { kind: 'deferred', said, scope: 'message' };
   }
   if (status >= 300 && status < 400) {
-    const said = `HTTP ${String(status)}: redirects to ${headers['location'] ?? 'nowhere'}; put the final URL into the config`;
+    // the path may hold a token, as that of the URL may: it is not repeated
+    const target = URL.parse(headers['location'] ?? '')?.origin ?? 'another path';
+    const said = `HTTP ${String(status)}: redirects to ${target}; put the final URL into the config`;
     return { kind: 'rejected', said: printable(said), scope: 'destination' };
   }
   const outcome: Outcome = { kind: kindOf(status), said: printable(words), scope };

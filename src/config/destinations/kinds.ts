@@ -4,6 +4,9 @@ import { z } from 'zod';
 import type { Compiling } from '../compiling.ts';
 import type { Finding } from '../finding.ts';
 import type { DestinationConfig } from '../types.ts';
+import { compileImap, imapFindings, imapSchema } from './imap.ts';
+import { compileLmtp, lmtpFindings, lmtpSchema } from './lmtp.ts';
+import { compileMaildir, maildirSchema } from './maildir.ts';
 import { compileSmtp, smtpFindings, smtpSchema } from './smtp.ts';
 import { compileWebhook, webhookFindings, webhookSchema } from './webhook.ts';
 
@@ -31,7 +34,16 @@ function kind<S extends z.ZodObject>(
 
 export const KINDS: ReadonlyMap<string, Kind> = new Map([
   ['smtp', kind(smtpSchema, smtpFindings, compileSmtp)],
+  ['lmtp', kind(lmtpSchema, lmtpFindings, compileLmtp)],
+  ['imap', kind(imapSchema, imapFindings, compileImap)],
+  ['maildir', kind(maildirSchema, () => [], compileMaildir)],
   ['webhook', kind(webhookSchema, webhookFindings, compileWebhook)],
 ]);
 
-export const destinationSchema = z.discriminatedUnion('type', [smtpSchema, webhookSchema]);
+export const destinationSchema = z.discriminatedUnion('type', [
+  smtpSchema,
+  lmtpSchema,
+  imapSchema,
+  maildirSchema,
+  webhookSchema,
+]);

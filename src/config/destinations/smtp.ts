@@ -1,30 +1,39 @@
 /** The options of a destination that takes mail by SMTP. */
 
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import type { SmtpConfig } from '../types.ts';
 import type { Compiling } from '../compiling.ts';
 import {
-  addressOption,
   countOption,
   durationOption,
   HOUR,
   hostOption,
   isAddress,
+  parseHost,
   refuse,
-  refuseAddress,
   SECOND,
   secretOption,
   textOption,
   tlsFields,
 } from '../fields.ts';
-import { doubtful, wrong } from '../finding.ts';
+import { wrong } from '../finding.ts';
 import type { Finding } from '../finding.ts';
 import { securityFindings } from '../security.ts';
-
-/** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients a message. */
-const MOST_RECIPIENTS = 100;
+import { compileEnvelope, envelopeFields, envelopeFindings } from './envelope.ts';
 
 const PORTS = { tls: 465, starttls: 587, none: 25 } as const;
+
+/** `host` or `host:port`. */
+function hostAndPortOption(): z.ZodType<{ host: string; port: number | undefined }, string> {
+  return z.string().transform((text, ctx) => {
+    const [, front = text, digits] = /^(.*[^:]):(\d{1,5})$/.exec(isIP(text) === 0 ? text : '') ?? [];
+    const host = parseHost(front);
+    const port = digits === undefined ? undefined : Number(digits);
+    if (host !== undefined && !text.includes('/') && port !== 0 && (port ?? 1) <= 65_535) return { host, port };
+    return refuse(ctx, 'is no server', 'write it like smtp2.example.com or smtp2.example.com:2525');
+  });
+}
 
 export const smtpSchema = z.strictObject({
   type: z.literal('smtp').meta({ description: 'Delivers by SMTP, to a mail server or a submission service.' }),
@@ -48,36 +57,23 @@ export const smtpSchema = z.strictObject({
       otherwise: 'no login',
       examples: [{ user: 'me@example.com', password: { env: 'SMTP_PASSWORD' } }],
     }),
-  to: z
-    .array(addressOption())
-    .min(1)
-    .max(MOST_RECIPIENTS)
-    .meta({ description: 'The recipients. Each is confirmed on its own.', examples: [['me@example.com']] }),
-  from: z
-    .string()
-    .transform((text, ctx) => {
-      if (text === 'original' || isAddress(text)) return text;
-      if (text !== 'srs') return refuseAddress(text, ctx);
-      return refuse(ctx, 'is not supported', 'write an address of your own, or `original`');
-    })
-    .optional()
+  fallbackHosts: z
+    .array(hostAndPortOption())
+    .max(10)
+    .default([])
     .meta({
-      description:
-        "The reverse-path (envelope sender): an address of your own, which passes SPF, or `original` for the message's own.",
-      otherwise: '`auth.user` where that is an address, else it must be given',
-      examples: ['forwarder@example.com'],
+      description: 'Further servers, asked in this order when `host` is out of reach. A port may stand behind a colon.',
+      examples: [['smtp2.example.com', 'smtp3.example.com:2525']],
     }),
-  trace: z
-    .boolean()
-    .default(true)
-    .meta({ description: 'Adds one `Received:` field on top; nothing else of the message is changed.' }),
-  helo: hostOption()
-    .optional()
-    .meta({
-      description: 'The name to greet the server with.',
-      otherwise: "the host's own",
-      examples: ['ferry.example.com'],
-    }),
+  ...envelopeFields,
+  attach: z.boolean().default(false).meta({
+    description:
+      'Sends each message as an attachment of a new one from your address (`from`), for servers that refuse forwarded mail.',
+  }),
+  requireTls: z.boolean().default(false).meta({
+    description:
+      'Asks for TLS on the whole way to the recipient (REQUIRETLS, RFC 8689). Few servers offer that; the others refuse the mail.',
+  }),
   concurrency: countOption(1, 1000)
     .default(5)
     .meta({
@@ -99,32 +95,34 @@ export function smtpFindings(options: Partial<Options>, isWrong: ReadonlySet<str
   if (options.from === undefined && !isWrong.has('auth') && !isAddress(options.auth?.user ?? '')) {
     findings.push(wrong(['from'], 'is missing', 'write an address of your own as reverse-path, or `original`'));
   }
-  const seen = new Set<string>();
-  for (const [index, address] of (options.to ?? []).entries()) {
-    const key = address.toLowerCase();
-    if (seen.has(key)) findings.push(doubtful(['to', index], 'is in the list twice', 'remove one; it gets one copy'));
-    seen.add(key);
+  findings.push(...envelopeFindings(options, isWrong));
+  if (options.attach === true && !isWrong.has('from') && !isAddress(options.from ?? options.auth?.user ?? '')) {
+    findings.push(wrong(['attach'], 'needs an address to write from', 'write an address of your own as `from`'));
+  }
+  if (options.requireTls === true && options.security === 'none') {
+    findings.push(wrong(['requireTls'], 'needs TLS to this server', 'use `security: tls` or `starttls`'));
   }
   return findings;
 }
 
 export function compileSmtp(name: string, options: Options, compiling: Compiling): SmtpConfig {
-  const from = options.from ?? options.auth?.user ?? 'original';
+  const otherwise = options.auth?.user ?? 'original';
+  const port = options.port ?? PORTS[options.security];
   return {
     type: 'smtp',
     name,
     host: options.host,
-    port: options.port ?? PORTS[options.security],
+    port,
+    fallbackHosts: options.fallbackHosts.map((other) => ({ host: other.host, port: other.port ?? port })),
     security: options.security,
     tls: compiling.tls(options),
     auth:
       options.auth === undefined
         ? undefined
         : { user: options.auth.user, password: compiling.secret(options.auth.password, 'auth.password') },
-    to: [...new Map(options.to.map((address) => [address.toLowerCase(), address])).values()],
-    from: from === 'original' ? { kind: 'original' } : { kind: 'address', address: from },
-    trace: options.trace,
-    helo: options.helo,
+    ...compileEnvelope(options, otherwise, compiling),
+    ...(options.attach ? { attachFrom: options.from ?? otherwise } : {}),
+    requireTls: options.requireTls,
     concurrency: options.concurrency,
     timeout: options.timeout,
   };

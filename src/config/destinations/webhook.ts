@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { isLoopback, isPrivateHost } from '../address.ts';
 import type { Compiling } from '../compiling.ts';
-import { countOption, durationOption, HOUR, refuse, SECOND, secretOption, tlsFields } from '../fields.ts';
+import { countOption, durationOption, HOUR, refuse, SECOND, secretOption, textOption, tlsFields } from '../fields.ts';
 import { doubtful, wrong } from '../finding.ts';
 import type { Finding } from '../finding.ts';
 import { certificateFindings } from '../security.ts';
@@ -67,9 +67,41 @@ export const webhookSchema = z.strictObject({
       otherwise: 'unsigned',
       examples: [{ env: 'HELPDESK_SECRET' }],
     }),
-  format: z.enum(['raw', 'json']).default('raw').meta({
+  moreSecrets: z
+    .array(secretOption(checkSigningSecret))
+    .max(5)
+    .default([])
+    .meta({
+      description:
+        'Further secrets. Each request carries a signature for every one, so that the receiver can change from the old one to the new one at any time.',
+      examples: [[{ env: 'OLD_HELPDESK_SECRET' }]],
+    }),
+  auth: z
+    .union([
+      z.strictObject({
+        user: textOption().meta({ description: 'The name to log in with.' }),
+        password: secretOption().meta({ description: 'The password.' }),
+      }),
+      z.strictObject({ bearer: secretOption().meta({ description: 'The token.' }) }),
+    ])
+    .optional()
+    .meta({
+      description: 'The login, where the receiver wants one: `{ user, password }` (basic) or `{ bearer }`.',
+      otherwise: 'no login',
+      writeOnly: true, // whatever stands there by mistake may be the password
+      examples: [{ bearer: { env: 'HELPDESK_TOKEN' } }],
+    }),
+  proxy: secretOption()
+    .optional()
+    .meta({
+      description:
+        'An HTTP proxy to go through (CONNECT): `http://` or `https://`, user and password included if it wants them. It looks names up, so it must do what `allowPrivate` does.',
+      otherwise: 'none',
+      examples: [{ env: 'PROXY_URL' }],
+    }),
+  format: z.enum(['raw', 'json', 'multipart']).default('raw').meta({
     description:
-      '`raw`: the body is the message itself (message/rfc822), the rest is in headers. `json`: fields, text, html, attachments and the raw message in base64.',
+      '`raw`: the body is the message itself (message/rfc822), the rest is in headers. `json`: fields, text, html, attachments and the raw message in base64. `multipart`: the same as a form (multipart/form-data) with a part for each attachment.',
   }),
   headers: z
     .record(z.string(), z.string())
@@ -137,6 +169,9 @@ export function compileWebhook(name: string, options: Options, compiling: Compil
     name,
     url: options.url,
     secret: options.secret === undefined ? undefined : compiling.secret(options.secret, 'secret'),
+    moreSecrets: options.moreSecrets.map((source, index) => compiling.secret(source, `moreSecrets.${String(index)}`)),
+    ...(options.auth === undefined ? {} : { auth: compileAuth(options.auth, compiling) }),
+    ...(options.proxy === undefined ? {} : { proxy: compiling.secret(options.proxy, 'proxy') }),
     format: options.format,
     headers: { ...options.headers },
     allowPrivate: options.allowPrivate,
@@ -144,4 +179,10 @@ export function compileWebhook(name: string, options: Options, compiling: Compil
     concurrency: options.concurrency,
     timeout: options.timeout,
   };
+}
+
+function compileAuth(auth: NonNullable<Options['auth']>, compiling: Compiling): NonNullable<WebhookConfig['auth']> {
+  return 'bearer' in auth
+    ? { kind: 'bearer', token: compiling.secret(auth.bearer, 'auth.bearer') }
+    : { kind: 'basic', user: auth.user, password: compiling.secret(auth.password, 'auth.password') };
 }
