@@ -6,23 +6,22 @@
 base=$1 owner=$2
 trap '' HUP INT TERM
 
-clean() { # DIR
+clean() { # PID
+  mine=$base/mf-$1-
   for _ in 1 2; do # once more for what was being started meanwhile
-    for file in $(find /proc/[0-9]*/cwd -maxdepth 0 -lname "$1*" 2>/dev/null; grep -slaF -e "$1" /proc/[0-9]*/cmdline); do
+    for file in $(find /proc/[0-9]*/cwd -maxdepth 0 -lname "$mine*" 2>/dev/null; grep -slaF -e "$mine" /proc/[0-9]*/cmdline); do
       pid=${file#/proc/} pid=${pid%/*}
       [ "$pid" = $$ ] || kill -KILL "$pid" 2>/dev/null
     done
   done
-  rm -rf "$1"
+  rm -rf "$mine"*
 }
 
 for dir in "$base"/mf-*-*; do
   pid=${dir##*/mf-} pid=${pid%%-*}
-  [ ! -d "$dir" ] || kill -0 "$pid" 2>/dev/null || clean "$dir"
+  [ ! -d "$dir" ] || kill -0 "$pid" 2>/dev/null || clean "$pid"
 done
 
 read -r _ # nothing ever comes but the end
 
-for dir in "$base/mf-$owner"-*; do
-  [ ! -d "$dir" ] || clean "$dir"
-done
+clean "$owner"

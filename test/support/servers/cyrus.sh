@@ -6,7 +6,7 @@
 
 ids=19997 # uid of a user "cyrus" that only this server sees
 
-do_install() { unpack cyrus-pop3d sasl2-bin; }
+do_install() { unpack cyrus-pop3d sasl2-bin libsasl2-modules; }
 maildrop() { echo "$1/spool/user/$2"; }
 
 do_start() {

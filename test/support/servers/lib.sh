@@ -119,9 +119,8 @@ answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # wait_port DIR PORT [greet]: until the port answers (with a line, given `greet`) or the process has died.
 wait_port() {
-  local line
-  for _ in $(seq 150); do
-    alive "$1" || break
+  local line end=$((SECONDS + 20))
+  while alive "$1" && [ $SECONDS -lt $end ]; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$2" && { [ -z "${3:-}" ] || { read -r -t 5 line <&3 && [ -n "$line" ]; }; }) 2>/dev/null; then
       return 0
     fi

@@ -11,7 +11,7 @@
 
 ids=19996 # uid and gid of a user "postfix" that only this server sees
 
-do_install() { unpack postfix sasl2-bin; }
+do_install() { unpack postfix sasl2-bin libsasl2-modules; }
 maildrop() { echo "$1/mail/$2"; }
 
 do_start() {
