@@ -58,6 +58,7 @@ export class Receiver {
   #headerDone = false;
   #size = 0;
   #file: FileHandle | undefined;
+  #spilling: Promise<void> | undefined;
 
   constructor(path: string) {
     this.#path = path;
@@ -90,6 +91,8 @@ export class Receiver {
 
   /** Gives everything back after a retrieval that failed. */
   async discard(): Promise<void> {
+    // Whatever it was that failed, a write under way must not come after the removal.
+    await this.#spilling?.catch((error: unknown) => error);
     this.#chunks = [];
     this.#header = [];
     const file = this.#file;
@@ -100,7 +103,17 @@ export class Receiver {
     }
   }
 
+  /** Writes what is gathered, one write after the other: pieces come faster than the disk takes them. */
   async #spill(): Promise<void> {
+    const before = this.#spilling;
+    this.#spilling = (async () => {
+      await before;
+      await this.#spillOnce();
+    })();
+    await this.#spilling;
+  }
+
+  async #spillOnce(): Promise<void> {
     try {
       this.#file ??= await open(this.#path, 'wx', 0o600);
       const chunks = this.#chunks;
