@@ -14,6 +14,7 @@ import type { Delivery, Destination, DestinationContext, Outcome } from './desti
 import { connectRemedy } from './dial.ts';
 import { guardedConnector } from './http-connector.ts';
 import { httpOutcome } from './http-outcome.ts';
+import { Gate } from './limited.ts';
 import { signatureHeaders, webhookKey } from './standard-webhooks.ts';
 import { tlsRemedy } from './tls.ts';
 import { webhookBody } from './webhook-body.ts';
@@ -24,11 +25,14 @@ const ANSWER_LIMIT = 64 * 1024;
 const ANSWER_TIMEOUT = 5_000;
 // Shorter than Node's own servers keep a connection: a request to one that just closed would be in doubt for nothing.
 const IDLE_TIMEOUT = 4_000;
+/** Octets; from here on a message that is taken apart, and then in memory some times over, goes one at a time. */
+const LARGE = 2 * 1024 * 1024;
 const CHECK_TIMEOUT = 30_000;
 
 export function openWebhook(config: WebhookConfig, context: DestinationContext): Destination {
   const url = new URL(config.url);
   const connect = guardedConnector(config);
+  const large = new Gate(1);
   const agent = new Agent({
     connect,
     connections: config.concurrency,
@@ -41,6 +45,18 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
   });
 
   async function deliver(delivery: Delivery): Promise<Outcome> {
+    if (config.format === 'raw' || delivery.message.size < LARGE) return post(delivery);
+    if (!(await large.enter(delivery.signal))) {
+      return { kind: 'deferred', said: printable(reasonOf(delivery.signal.reason)), scope: 'message' };
+    }
+    try {
+      return await post(delivery);
+    } finally {
+      large.leave();
+    }
+  }
+
+  async function post(delivery: Delivery): Promise<Outcome> {
     const progress = noProgress();
     try {
       const body = await webhookBody(config, delivery);
