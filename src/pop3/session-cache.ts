@@ -12,7 +12,7 @@ export interface KeptSession {
 
 export class SessionCache {
   readonly #limit: number;
-  readonly #sessions = new Map<string, KeptSession>();
+  readonly #sessions = new Map<string, KeptSession | 'never'>();
 
   constructor(limit = 500) {
     this.#limit = limit;
@@ -24,11 +24,21 @@ export class SessionCache {
 
   get(key: string): KeptSession | undefined {
     const kept = this.#sessions.get(key);
-    if (kept !== undefined) this.set(key, kept);
+    if (kept === undefined || kept === 'never') return undefined;
+    this.#put(key, kept);
     return kept;
   }
 
   set(key: string, kept: KeptSession): void {
+    if (this.#sessions.get(key) !== 'never') this.#put(key, kept);
+  }
+
+  /** For a server that hung up on a resumed session: it would do so at every other connection. */
+  never(key: string): void {
+    this.#put(key, 'never');
+  }
+
+  #put(key: string, kept: KeptSession | 'never'): void {
     this.#sessions.delete(key);
     this.#sessions.set(key, kept);
     if (this.#sessions.size <= this.#limit) return;
@@ -36,9 +46,5 @@ export class SessionCache {
       this.#sessions.delete(oldest);
       break;
     }
-  }
-
-  delete(key: string): void {
-    this.#sessions.delete(key);
   }
 }

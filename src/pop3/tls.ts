@@ -40,16 +40,19 @@ export async function upgradeTls(socket: Socket, options: TlsOptions): Promise<T
       const files = await readFiles(server, options.tls);
       const name = nameToVerify(options);
       const key = sessionKey(options, name, files);
-      const kept = options.sessionCache?.get(key);
+      // OpenSSL servers that ask for client certificates often end the connection over a resumed session (Dovecot 2.3)
+      const cache = files.cert === undefined ? options.sessionCache : undefined;
+      const kept = cache?.get(key);
       secure = start(socket, options, name, files, kept?.session);
       // destroyed with the other if the error comes by way of the lower one
       socket.on('error', (error) => secure?.destroy(error));
-      const verified = keepSessions(secure, key, options.sessionCache);
+      const verified = keepSessions(secure, key, cache);
       try {
         await secured(secure, signal);
       } catch (error) {
-        options.sessionCache?.delete(key); // should it have been the session, the next handshake is a full one
-        throw error instanceof Ended ? error : handshakeFailure(server, error);
+        if (error instanceof Ended) throw error;
+        if (kept !== undefined) cache?.never(key); // it may have been the session: from now on full handshakes
+        throw handshakeFailure(server, error);
       }
       const certificate = verify(secure, server, name, options.tls, kept);
       rememberCertificate(secure, certificate);

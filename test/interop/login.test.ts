@@ -6,6 +6,7 @@ import { inspect } from 'node:util';
 import { Pop3Client } from '../../src/pop3/client.ts';
 import type { Pop3Options } from '../../src/pop3/client.ts';
 import { Pop3Error } from '../../src/pop3/error.ts';
+import { certificates } from '../support/certificates.ts';
 import { assertNoLeaks } from '../support/leaks.ts';
 import { serversAvailable, startServer } from '../support/servers.ts';
 import type { Pop3ServerName, RunningServer } from '../support/servers.ts';
@@ -150,4 +151,38 @@ suite('logging in', { skip: serversAvailable() ?? false, concurrency: 2 }, () =>
       });
     });
   }
+
+  test('dovecot: a client certificate in place of a password', async (context) => {
+    const files = await certificates({ client: 'u1' });
+    const settings = [
+      `ssl_ca = <${files.caFile}`,
+      'ssl_verify_client_cert = yes',
+      'ssl_require_crl = no',
+      'auth_ssl_username_from_cert = yes',
+      'passdb {\n driver = static\n mechanisms = external\n args = nopassword\n}',
+    ];
+    const env = { MECHS: 'plain external', EXTRA: settings.join('\n') };
+    await using server = await startServer('dovecot', { users: 2, env });
+    const open = (user: string, mechanism?: string): Promise<Pop3Client> =>
+      Pop3Client.open({
+        host: 'localhost',
+        port: server.tlsPort,
+        security: 'tls',
+        tls: {
+          caFile: server.ca,
+          fingerprint: undefined,
+          serverName: undefined,
+          certFile: files.clientCertFile,
+          keyFile: files.clientKeyFile,
+        },
+        user,
+        ...(mechanism === undefined ? {} : { mechanism }),
+        timeout: 15_000,
+      });
+    await context.test('chosen, for want of a password', async () => (await open('u1')).quit());
+    await context.test('named', async () => (await open('u1', 'external')).quit());
+    await context.test('as somebody else', async () => {
+      await assert.rejects(open('u2'), { kind: 'auth' });
+    });
+  });
 });

@@ -171,7 +171,7 @@ suite('TLS', () => {
       const wrong = await failure({ port }, 'issuer');
       assert.match(wrong.remedy ?? '', /caFile/);
       assert(wrong.remedy?.includes(`tls.fingerprint: ${files.fingerprint}`), wrong.remedy);
-      const other = files === signed ? selfSigned : await certificates({ client: true });
+      const other = files === signed ? selfSigned : await certificates({ client: 'worker' });
       await failure({ port, tls: { caFile: other.caFile } }, 'issuer');
       await greeted(context, { port, tls: { fingerprint: files.fingerprint } });
     }
@@ -236,7 +236,7 @@ suite('TLS', () => {
   });
 
   test('a client certificate', async (context) => {
-    const files = await certificates({ client: true });
+    const files = await certificates({ client: 'worker' });
     const { caFile, clientCertFile: certFile, clientKeyFile: keyFile } = files;
     const options = { requestCert: true, rejectUnauthorized: true, ca: [await readFile(caFile)] };
     for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
@@ -255,7 +255,7 @@ suite('TLS', () => {
   });
 
   test('PEM files that are missing, empty, none, or do not belong together', async (context) => {
-    const files = await certificates({ client: true });
+    const files = await certificates({ client: 'worker' });
     const dir = await tempDir(context);
     const { port } = await serve(context, files);
     await writeFile(`${dir}/empty.pem`, '');
@@ -310,6 +310,24 @@ suite('TLS', () => {
     assert.equal(secure.isSessionReused(), false);
   });
 
+  test('a server that hangs up on resumed sessions gets full handshakes from then on', async (context) => {
+    const files = await certificates();
+    const { port } = await serve(context, files);
+    const proxy = await startFaultProxy(port);
+    context.after(() => proxy.stop());
+    const sessionCache = new SessionCache();
+    const attempt = { port: proxy.port, tls: { caFile: files.caFile }, sessionCache };
+    await greeted(context, attempt);
+    await until(() => sessionCache.size === 1);
+    await proxy.set({ kind: 'reset', after: 1, direction: 'toServer' });
+    await failure(attempt, 'cut');
+    await proxy.set({ kind: 'none' });
+    for (let polls = 0; polls < 3; polls++) {
+      const socket = await greeted(context, attempt);
+      assert.equal(socket.isSessionReused(), false);
+    }
+  });
+
   test('the cache keeps what was used last', () => {
     const cache = new SessionCache(2);
     const session = { session: Buffer.from('s'), certificate: Buffer.from('c') };
@@ -318,8 +336,10 @@ suite('TLS', () => {
     cache.get('a');
     cache.set('c', session);
     assert.deepEqual([cache.get('a'), cache.get('b'), cache.get('c'), cache.size], [session, undefined, session, 2]);
-    cache.delete('a');
-    assert.equal(cache.size, 1);
+    cache.never('a');
+    cache.set('a', session);
+    assert.equal(cache.get('a'), undefined);
+    assert.equal(cache.size, 2);
   });
 
   test('channel binding: both sides see the same', async (context) => {

@@ -18,8 +18,8 @@ export interface CertificateOptions {
   readonly days?: number;
   /** Valid only from that many days on. */
   readonly startsIn?: number;
-  /** Also make a client's certificate, signed by the same authority. */
-  readonly client?: boolean;
+  /** Also make a client's certificate with this common name, signed by the same authority. */
+  readonly client?: string;
   /** No authority: the server's certificate signs itself. */
   readonly selfSigned?: boolean;
   /** Of the key: an elliptic curve (default), RSA of 2048 bits, or Ed25519. */
@@ -134,11 +134,11 @@ export async function makeCertificates(dir: string, options: CertificateOptions 
   await request('server', `/CN=${names[0] ?? 'nobody'}`, 'v3');
   const own = ['-selfsign', '-keyfile', at('server-key.pem')];
   await sign('server', options.selfSigned === true ? own : signer, options.days ?? 30, options.startsIn);
-  if (options.client === true) {
-    await request('client', '/CN=worker', 'v3');
+  if (options.client !== undefined) {
+    await request('client', `/CN=${options.client}`, 'v3');
     await sign('client', signer, 30);
   }
-  const client = options.client === true ? 'client' : 'server';
+  const client = options.client !== undefined ? 'client' : 'server';
   const cert = await readFile(at('server.pem'));
   return {
     caFile: at('ca.pem'),

@@ -161,6 +161,7 @@ suite('choosing a way to log in', () => {
           }),
           credentials: fc.record({ password: flag, token: flag, certificate: flag }),
           wire: fc.record({ tls: flag, security: fc.constantFrom('tls', 'starttls', 'none'), binding: flag }),
+          triesAgain: flag,
           named: fc.option(fc.constantFrom(...METHODS, 'user', 'apop', 'NTLM'), { nil: undefined }),
         }),
         (question) => {
