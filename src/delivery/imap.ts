@@ -3,7 +3,7 @@
  * else's mailbox. A message is in memory whole while it is sent, so large ones go one at a time and huge ones not at all.
  */
 
-import { ImapFlow } from 'imapflow';
+import type { ImapFlow } from 'imapflow';
 import type { ImapConfig } from '../config/types.ts';
 import { Failure, reasonOf } from '../failure.ts';
 import { headerFields } from '../mail/header.ts';
@@ -110,6 +110,8 @@ class ImapSession {
     const server = `${config.host}:${String(config.port)}`;
     const tls = await tlsOptions(config.tls);
     const pass = await config.auth.password.reveal();
+    // loaded where it is used: it and what it pulls in are 20 MB that others need not carry
+    const { ImapFlow } = await import('imapflow');
     const client = new ImapFlow({
       host: config.host,
       port: config.port,

@@ -7,7 +7,7 @@ import type { WebhookConfig } from '../config/types.ts';
 import { octetsOf } from './content.ts';
 import type { Delivery } from './destination.ts';
 import { multipartBody } from './webhook-multipart.ts';
-import { payloadHead } from './webhook-message.ts';
+import type { WebhookPayloadHead } from './webhook-payload.ts';
 
 export interface WebhookBody {
   readonly contentType: string;
@@ -39,6 +39,12 @@ export async function webhookBody(config: WebhookConfig, delivery: Delivery): Pr
     case 'multipart':
       return multipartBody(await payloadHead(delivery, config.name), message);
   }
+}
+
+/** The parser and what it pulls in are loaded where they are used: `raw` needs none of it. */
+async function payloadHead(delivery: Delivery, destination: string): Promise<WebhookPayloadHead> {
+  const reader = await import('./webhook-message.ts');
+  return reader.payloadHead(delivery, destination);
 }
 
 async function* base64(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {

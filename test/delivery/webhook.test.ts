@@ -309,8 +309,11 @@ suite('cuts and silence', { concurrency: true }, () => {
       await using sink = await startHttpSink();
       sink.when({ action });
       const destination = openWebhook(webhookConfig(sink), context);
-      const signal = action === 'stallAtHeader' ? AbortSignal.timeout(300) : new AbortController().signal;
-      const outcome = await destination.deliver(deliveryOf(storedMessage(long), { signal }));
+      const stop = new AbortController();
+      const delivering = destination.deliver(deliveryOf(storedMessage(long), { signal: stop.signal }));
+      await until(() => sink.connections === 1);
+      if (action === 'stallAtHeader') stop.abort(new Error('not finished in time'));
+      const outcome = await delivering;
       assert.equal(outcome.kind, 'deferred', action);
       sink.dropAll();
       await destination.close();
@@ -322,8 +325,11 @@ suite('cuts and silence', { concurrency: true }, () => {
       await using sink = await startHttpSink();
       sink.when({ action });
       const destination = openWebhook(webhookConfig(sink), context);
-      const signal = action === 'stallAfterBody' ? AbortSignal.timeout(300) : new AbortController().signal;
-      const outcome = await destination.deliver(deliveryOf(storedMessage(MAIL), { signal }));
+      const stop = new AbortController();
+      const delivering = destination.deliver(deliveryOf(storedMessage(MAIL), { signal: stop.signal }));
+      await until(() => sink.requests.length === 1);
+      if (action === 'stallAfterBody') stop.abort(new Error('not finished in time'));
+      const outcome = await delivering;
       assert.deepEqual([outcome.kind, outcome.scope], ['inDoubt', 'message']);
       assert.match(outcome.said, /after the whole message was sent/);
       await destination.close();
