@@ -21,6 +21,7 @@ import type { RedisAddress } from './store/redis.ts';
 import { Spool } from './store/spool.ts';
 import { Holds } from './sync/hold.ts';
 import type { PollTools } from './sync/poll.ts';
+import { Window } from './sync/window.ts';
 
 /** How long what is in flight may take after a signal to stop, before it is cut off. Milliseconds. */
 const STOP_GRACE = 25_000;
@@ -152,6 +153,7 @@ export async function openEngine(config: Config, events: ProcessEvents): Promise
       holds: new Holds(store.redis),
       markers: new Markers(store.redis, config.dataDir),
       spool,
+      budget: new Window({ messages: Number.POSITIVE_INFINITY, octets: config.memoryBudget }),
       breakers,
       destinations,
       events,

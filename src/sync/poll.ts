@@ -22,12 +22,15 @@ import { Session } from './session.ts';
 import { identify, looksUnchanged, survey } from './survey.ts';
 import type { Survey } from './survey.ts';
 import type { TransferTools } from './transfer.ts';
+import type { Window } from './window.ts';
 
 export interface PollTools {
   readonly openSession: (account: AccountConfig, signal: AbortSignal) => Promise<Pop3Client>;
   readonly holds: Holds;
   readonly markers: Markers;
   readonly spool: Spool;
+  /** What all polls of this process together may hold in memory. */
+  readonly budget: Window;
   readonly breakers: Breakers;
   readonly destinations: ReadonlyMap<string, Destination>;
   readonly events: ProcessEvents;
@@ -134,6 +137,7 @@ class Visit {
         session,
         this.#transferTools(),
         this.#tools.spool,
+        this.#tools.budget,
         this.#tools.stop,
         this.#options.onProgress,
       );

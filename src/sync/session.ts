@@ -35,6 +35,7 @@ export class Session {
   readonly #session: Pop3Client;
   readonly #tools: TransferTools;
   readonly #spool: Spool;
+  readonly #budget: Window;
   readonly #stop: AbortSignal;
   readonly #onProgress: ((progress: PollSummary) => void) | undefined;
   readonly #deletions: Deletions;
@@ -52,12 +53,14 @@ export class Session {
     session: Pop3Client,
     tools: TransferTools,
     spool: Spool,
+    budget: Window,
     stop: AbortSignal,
     onProgress: ((progress: PollSummary) => void) | undefined,
   ) {
     this.#session = session;
     this.#tools = tools;
     this.#spool = spool;
+    this.#budget = budget;
     this.#stop = stop;
     this.#onProgress = onProgress;
     this.#deletions = new Deletions(session, tools.hold, tools.events);
@@ -83,6 +86,7 @@ export class Session {
         break;
       }
       this.#window.enter(weight);
+      this.#budget.enter(weight);
       this.#start(retrieval, weight);
     }
     await this.#wait();
@@ -145,7 +149,9 @@ export class Session {
   #hasRoom(weight: number): boolean {
     // A destination that failed until now gets one message first.
     const probing = this.#tools.policy.deliverTo.some((name) => this.#tools.breakers.isHalfOpen(name));
-    return probing ? this.#window.isEmpty : this.#window.hasRoom(weight);
+    if (probing || this.#window.isEmpty) return this.#window.isEmpty;
+    // One message a session may always be on its way; more only within the budget of the whole process.
+    return this.#window.hasRoom(weight) && this.#budget.hasRoom(weight);
   }
 
   #isOver(): boolean {
@@ -167,6 +173,7 @@ export class Session {
       .finally(() => {
         this.#running.delete(run);
         this.#window.leave(weight);
+        this.#budget.leave(weight);
         this.#onProgress?.(this.summary(false));
       });
     this.#running.add(run);
