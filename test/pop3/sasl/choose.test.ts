@@ -170,10 +170,12 @@ suite('choosing a way to log in', () => {
           if (question.named !== undefined) assert(candidates.length <= 1);
           assert.equal(refusal === undefined, candidates.length > 0);
           const order = candidates.map(({ method }) => METHODS.indexOf(method));
-          assert.deepEqual(
-            order,
-            [...new Set(order)].sort((a, b) => a - b),
-          );
+          assert.equal(new Set(order).size, order.length);
+          if (question.triesAgain)
+            assert.deepEqual(
+              order,
+              order.toSorted((a, b) => a - b),
+            );
           if (candidates.length > 0) assert.equal(candidates.length + passed.length, METHODS.length);
           for (const { method, binding } of candidates) {
             assert.equal(binding === 'bound', method === 'SCRAM-SHA-256-PLUS');
