@@ -32,9 +32,7 @@ for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
     victim.kill(signal);
     await once(victim, 'exit');
     await until(() => !existsSync(dir), { what: 'the folder is removed' });
-    // a zombie that nobody has reaped yet is dead too
-    const state = await readFile(`/proc/${String(pid)}/stat`, 'latin1').catch(() => '0 (gone) Z');
-    assert.match(state, /\) Z/);
+    await until(() => hasEnded(pid), { what: 'the process has ended' });
   });
 }
 
@@ -61,3 +59,9 @@ test('until returns what it found, and fails with the last reason', async () => 
     (error: Error) => /20 ms in vain: the moon/.test(error.message) && /not yet/.test(String(error.cause)),
   );
 });
+
+/** Whether a process is gone, or a zombie that nobody has reaped yet. */
+async function hasEnded(pid: number): Promise<boolean> {
+  const state = await readFile(`/proc/${String(pid)}/stat`, 'latin1').catch(() => '0 (gone) Z');
+  return /\) [ZX]/.test(state);
+}
