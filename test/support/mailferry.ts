@@ -93,6 +93,8 @@ export class Mailferry {
   readonly dir: string;
   readonly dataDir: string;
   readonly configPath: string;
+  /** Set in the environment of every process that is started from now on. */
+  readonly env: Record<string, string> = {};
 
   private constructor(dir: string) {
     this.dir = dir;
@@ -116,12 +118,12 @@ export class Mailferry {
 
   /** Starts `run`. */
   start(env: NodeJS.ProcessEnv = {}): RunningWorker {
-    return new RunningWorker(this.#spawn(['run'], env));
+    return new RunningWorker(this.spawn(['run'], env));
   }
 
   /** Runs a command to its end. */
   async run(...args: readonly string[]): Promise<Finished> {
-    const child = this.#spawn(args, {});
+    const child = this.spawn(args);
     let stdout = '';
     let stderr = '';
     child.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
@@ -149,10 +151,11 @@ export class Mailferry {
     }
   }
 
-  #spawn(args: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
+  /** Starts a command. */
+  spawn(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
     const { NODE_TEST_CONTEXT: _, ...inherited } = process.env;
     return spawn(process.execPath, [MAIN, '--config', this.configPath, ...args], {
-      env: { ...inherited, ...env },
+      env: { ...inherited, ...this.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
   }
