@@ -17,6 +17,7 @@ const EDGES: Readonly<Record<string, string>> = {
   delivery:
     'content deadline dial http-connector http-tunnel imap limited lmtp maildir open pool smtp smtp-errors smtp-session ' +
     'tls transfer webhook webhook-body webhook-message webhook-multipart',
+  demo: '*',
   mail: '',
   ops: 'events heartbeat http log',
   pop3: 'authenticate channel-binding client connect deadline engine listing peer-certificate proxy tls',
@@ -44,7 +45,7 @@ const WORLD =
   /\b(Date\.now|new Date\(\)|Math\.random|performance\.|process\.|setTimeout|setInterval|setImmediate|fetch\()/;
 
 /** The only files that build and wire things: they may import everything, and only they import each other. */
-const WIRING = ['app', 'main', 'worker', 'cli/*'];
+const WIRING = ['app', 'main', 'worker', 'cli/*', 'demo/*'];
 
 /**
  * What the edges of a folder may import from other folders besides pure files. `types` are imports that vanish at run
