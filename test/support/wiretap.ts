@@ -16,8 +16,9 @@ export interface Piece {
   readonly connection: number;
 }
 
-/** `pass` it on; `cut`: end the connection instead, both ways at once. */
-export type Watcher = (piece: Piece) => 'pass' | 'cut' | Promise<'pass' | 'cut'>;
+/** `pass` it on; `cut`: end the connection instead, both ways at once; `answer`: the client gets this, the server nothing. */
+export type Verdict = 'pass' | 'cut' | { readonly answer: string };
+export type Watcher = (piece: Piece) => Verdict | Promise<Verdict>;
 
 export interface Wiretap extends AsyncDisposable {
   readonly host: '127.0.0.1';
@@ -91,15 +92,24 @@ class Tap implements Wiretap {
         end();
       });
     }
-    void this.#pump(client, server, { direction: 'toServer', connection: number }, end);
-    void this.#pump(server, client, { direction: 'toClient', connection: number }, end);
+    void this.#pump(client, server, { direction: 'toServer', connection: number }, client);
+    void this.#pump(server, client, { direction: 'toClient', connection: number }, client);
   }
 
-  async #pump(from: Socket, to: Socket, about: Omit<Piece, 'text'>, end: () => void): Promise<void> {
+  async #pump(from: Socket, to: Socket, about: Omit<Piece, 'text'>, client: Socket): Promise<void> {
+    const end = (): void => {
+      from.destroy();
+      to.destroy();
+    };
     try {
       for await (const chunk of from as AsyncIterable<Buffer>) {
-        if ((await this.#watcher({ ...about, text: chunk.toString('latin1') })) === 'cut') end();
+        const verdict = await this.#watcher({ ...about, text: chunk.toString('latin1') });
+        if (verdict === 'cut') end();
         if (to.destroyed) return;
+        if (typeof verdict === 'object') {
+          client.write(verdict.answer);
+          continue;
+        }
         if (!to.write(chunk)) await once(to, 'drain');
       }
       to.end();
