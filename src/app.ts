@@ -21,6 +21,8 @@ import type { RedisAddress } from './store/redis.ts';
 import { Spool } from './store/spool.ts';
 import { Holds } from './sync/hold.ts';
 import type { PollTools } from './sync/poll.ts';
+import { DELIVERY_BACKOFF } from './sync/retry.ts';
+import type { Backoff } from './sync/retry.ts';
 import { Window } from './sync/window.ts';
 
 /** How long what is in flight may take after a signal to stop, before it is cut off. Milliseconds. */
@@ -124,8 +126,13 @@ export interface Engine {
   close(): Promise<void>;
 }
 
+export interface EngineOptions {
+  /** How retries of deliveries are spaced; left out: from a minute to four hours. */
+  readonly deliveryBackoff?: Backoff;
+}
+
 /** Everything that polls need. @throws Failure if the disk or Redis cannot be used */
-export async function openEngine(config: Config, events: ProcessEvents): Promise<Engine> {
+export async function openEngine(config: Config, events: ProcessEvents, options: EngineOptions = {}): Promise<Engine> {
   const spool = await Spool.open(config.dataDir);
   const store = await openStore(config, events);
   const stop = new AbortController();
@@ -156,6 +163,7 @@ export async function openEngine(config: Config, events: ProcessEvents): Promise
       budget: new Window({ messages: Number.POSITIVE_INFINITY, octets: config.memoryBudget }),
       breakers,
       destinations,
+      deliveryBackoff: options.deliveryBackoff ?? DELIVERY_BACKOFF,
       events,
       now,
       random,

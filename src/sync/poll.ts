@@ -17,7 +17,7 @@ import type { Hold, Holds } from './hold.ts';
 import { decide, plan } from './plan.ts';
 import type { Plan, PlanInput } from './plan.ts';
 import { afterSession } from './retry.ts';
-import type { SessionFailure } from './retry.ts';
+import type { Backoff, SessionFailure } from './retry.ts';
 import { Session } from './session.ts';
 import { identify, looksUnchanged, survey } from './survey.ts';
 import type { Survey } from './survey.ts';
@@ -33,6 +33,7 @@ export interface PollTools {
   readonly budget: Window;
   readonly breakers: Breakers;
   readonly destinations: ReadonlyMap<string, Destination>;
+  readonly deliveryBackoff: Backoff;
   readonly events: ProcessEvents;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -338,7 +339,11 @@ class Visit {
   #transferTools(): TransferTools {
     return {
       hold: this.#hold,
-      policy: { ...this.#policy(), giveUpAfter: this.#account.giveUpAfter },
+      policy: {
+        ...this.#policy(),
+        giveUpAfter: this.#account.giveUpAfter,
+        backoff: this.#tools.deliveryBackoff,
+      },
       destinations: this.#tools.destinations,
       breakers: this.#tools.breakers,
       events: this.#events,

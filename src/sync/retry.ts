@@ -45,15 +45,17 @@ export interface DeliveryVerdict {
 /** What follows an attempt that did not confirm. */
 export function afterDelivery(
   outcome: { readonly kind: 'deferred' | 'rejected' | 'inDoubt'; readonly retryAfter?: number },
-  record: { readonly attempt: number; readonly firstSeen: number; readonly giveUpAfter: number },
+  record: {
+    readonly attempt: number;
+    readonly firstSeen: number;
+    readonly giveUpAfter: number;
+    readonly backoff: Backoff;
+  },
   now: number,
   random: number,
 ): DeliveryVerdict {
   if (outcome.kind === 'rejected') return { next: 'reject', at: 0 };
-  const wait = Math.max(
-    backoff(DELIVERY_BACKOFF, record.attempt, random),
-    Math.min(outcome.retryAfter ?? 0, 24 * HOUR),
-  );
+  const wait = Math.max(backoff(record.backoff, record.attempt, random), Math.min(outcome.retryAfter ?? 0, 24 * HOUR));
   if (now >= record.firstSeen + record.giveUpAfter) return { next: 'giveUp', at: 0 };
   return { next: 'retry', at: now + wait };
 }

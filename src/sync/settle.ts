@@ -4,11 +4,13 @@ import type { Outcome } from '../delivery/destination.ts';
 import { isConfirmedBy, step, withDelivery } from './entry.ts';
 import type { DeliveryRecord, Entry, RecipientRecord } from './entry.ts';
 import { afterDelivery } from './retry.ts';
+import type { Backoff } from './retry.ts';
 
 export interface SettlePolicy {
   readonly deliverTo: readonly string[];
   readonly retention: 'delete' | 'keep' | { readonly deleteAfter: number };
   readonly giveUpAfter: number;
+  readonly backoff: Backoff;
 }
 
 /**
@@ -40,7 +42,7 @@ export function settle(
   if (kind === 'confirmed') return conclude(withDelivery(entry, destination, base), policy);
   const verdict = afterDelivery(
     outcome.retryAfter === undefined ? { kind } : { kind, retryAfter: outcome.retryAfter },
-    { attempt, firstSeen: entry.firstSeen, giveUpAfter: policy.giveUpAfter },
+    { attempt, firstSeen: entry.firstSeen, giveUpAfter: policy.giveUpAfter, backoff: policy.backoff },
     now,
     random,
   );
