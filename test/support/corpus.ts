@@ -50,24 +50,22 @@ export function corpus(count: number, largest: number, seed = 1): CorpusMessage[
 
 function body(shape: (typeof SHAPES)[number], size: number, random: () => number): Buffer {
   const lines: string[] = [];
-  let length = 0;
-  const add = (line: string): void => {
-    lines.push(line);
-    length += line.length + 2;
-  };
-  do {
+  for (let length = 0; length < size || lines.length === 0; length += (lines.at(-1)?.length ?? 0) + 2) {
     const text = Math.floor(random() * 0xffffffff)
       .toString(36)
       .repeat(1 + Math.floor(random() * 8));
-    if (shape === 'eightBit') add(`${text} \u00e4\u00f6\u00fc\u00df \u00ff\u0080`);
-    else if (shape === 'nul') add(`${text}\u0000${text}`);
-    else if (shape === 'dots') add(['.', '..', `.${text}`, '...', text][Math.floor(random() * 5)] ?? '.');
-    else if (shape === 'loneCr') add(`${text}\r${text}`);
-    else add(text);
-  } while (length < size);
-  if (shape === 'longLine') add('x'.repeat(100_000));
+    lines.push(line(shape, text, random));
+  }
+  if (shape === 'longLine') lines.push('x'.repeat(100_000));
   const text = lines.join('\r\n');
   return Buffer.from(shape === 'noFinalNewline' ? text : `${text}\r\n`, 'latin1');
+}
+
+function line(shape: (typeof SHAPES)[number], text: string, random: () => number): string {
+  if (shape === 'eightBit') return `${text} \u00e4\u00f6\u00fc\u00df \u00ff\u0080`;
+  if (shape === 'nul') return `${text}\u0000${text}`;
+  if (shape === 'dots') return ['.', '..', `.${text}`, '...', text][Math.floor(random() * 5)] ?? '.';
+  return shape === 'loneCr' ? `${text}\r${text}` : text;
 }
 
 function finished(octets: Buffer, shape: string, smtpSafe: boolean): CorpusMessage {
