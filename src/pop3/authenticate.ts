@@ -8,7 +8,9 @@ import { randomBytes } from 'node:crypto';
 import type { Security } from '../config/types.ts';
 import { Failure } from '../failure.ts';
 import type { Capabilities } from './capabilities.ts';
-import type { Accepted, Command, Engine } from './engine.ts';
+import { NO_BODY } from './command.ts';
+import type { Command } from './command.ts';
+import type { Accepted, Engine } from './engine.ts';
 import { Pop3Error } from './error.ts';
 import { apopDigest, apopTimestamp } from './sasl/apop.ts';
 import { choose } from './sasl/choose.ts';
@@ -34,6 +36,8 @@ export interface Login {
   readonly isSecured: boolean;
   readonly binding: ChannelBinding | undefined;
   readonly greeting: string;
+  /** RFC 6856 is to be switched on before the login, which is the only time for it. */
+  readonly utf8: boolean;
 }
 
 /**
@@ -61,6 +65,12 @@ export async function authenticate(engine: Engine, capabilities: Capabilities, l
   const password = candidate.method === 'EXTERNAL' ? '' : ((await login.password?.()) ?? '');
   const token = (await login.accessToken?.()) ?? '';
   const exchange = { engine, login, server, password, token };
+  // RFC 6856 §2.2: names and passwords of USER and APOP are ASCII, but after UTF8 where the server says UTF8 USER.
+  const isWide =
+    !isAscii(login.user + password) &&
+    capabilities.utf8User &&
+    (candidate.method === 'USER' || candidate.method === 'APOP');
+  if (capabilities.utf8 && (login.utf8 || isWide)) await switchToUtf8(engine);
   if (candidate.method === 'APOP') {
     await send(exchange, `APOP ${login.user} ${apopDigest(timestamp ?? '', password)}`, `APOP ${login.user} [digest]`);
   } else if (candidate.method === 'USER') {
@@ -83,6 +93,19 @@ export async function authenticate(engine: Engine, capabilities: Capabilities, l
     );
     await runSasl(exchange, candidate, mechanism);
   }
+}
+
+async function switchToUtf8(engine: Engine): Promise<void> {
+  try {
+    await engine.send({ line: 'UTF8', shown: 'UTF8', body: NO_BODY });
+  } catch (error) {
+    // A server may refuse (RFC 6856 §2.1). Mail that needs it is refused one by one then.
+    if (!(error instanceof Pop3Error) || error.kind !== 'refused') throw error;
+  }
+}
+
+function isAscii(text: string): boolean {
+  return Buffer.byteLength(text) === text.length;
 }
 
 interface Exchange {
@@ -134,7 +157,7 @@ async function send(
   shown: string,
   mechanism?: Mechanism,
 ): Promise<Accepted> {
-  const command: Command = { line, shown, body: { kind: 'none' } };
+  const command: Command = { line, shown, body: NO_BODY, isAuth: mechanism !== undefined };
   try {
     return await engine.send(command);
   } catch (error) {
@@ -149,21 +172,25 @@ function refused(error: Pop3Error, server: string, detail: string | undefined): 
   const code = responseCode ?? '';
   const isLogin = code === '' || code.startsWith('AUTH');
   const why = detail === undefined ? (said ?? '') : `${said ?? ''} (${detail})`;
-  const remedy = isLogin
-    ? 'Check user and password (many providers want an app password), and that POP3 is allowed for this mailbox.'
-    : code === 'IN-USE'
-      ? 'Another program has this maildrop open: mailferry tries again soon.'
-      : 'mailferry tries again by itself.';
   return new Pop3Error(`${server} refused the login: ${why}`, {
     kind: isLogin ? 'auth' : 'refused',
     scope: 'account',
     server,
-    remedy,
+    remedy: remedyFor(code),
     responseCode,
     cause: error,
     ...(said === undefined ? {} : { said }),
     ...(command === undefined ? {} : { command }),
   });
+}
+
+function remedyFor(code: string): string {
+  if (code === '' || code.startsWith('AUTH'))
+    return 'Check user and password (many providers want an app password), and that POP3 is allowed for this mailbox.';
+  if (code === 'IN-USE') return 'Another program has this maildrop open: mailferry tries again soon.';
+  if (code === 'LOGIN-DELAY') return 'The server wants more time between two logins: mailferry waits; poll less often.';
+  if (code === 'SYS/PERM') return 'Ask the provider: the server says that this will not go away by itself.';
+  return 'mailferry tries again by itself.';
 }
 
 function cancelled({ server }: Exchange, name: string, why: string): Pop3Error {

@@ -24,8 +24,10 @@ import { parseCapabilities, UNANNOUNCED } from './capabilities.ts';
 import type { Capabilities } from './capabilities.ts';
 import { channelBinding } from './channel-binding.ts';
 import { connectSocket } from './connect.ts';
+import { NO_BODY } from './command.ts';
+import type { MessageSink } from './command.ts';
 import { Engine } from './engine.ts';
-import type { Accepted, MessageSink } from './engine.ts';
+import type { Accepted } from './engine.ts';
 import { Pop3Error } from './error.ts';
 import { readListing } from './listing.ts';
 import type { Listing } from './listing.ts';
@@ -44,6 +46,11 @@ export interface Pop3Options {
   readonly accessToken?: () => Promise<string>;
   /** A SASL mechanism, `apop` or `user`; else the strongest that both sides know. */
   readonly mechanism?: string;
+  /**
+   * Asks for internationalised mail as it is (RFC 6856), where the server can give it. Needed after a -ERR [UTF8]; done
+   * unasked where user or password are not ASCII and the server takes such.
+   */
+  readonly utf8?: boolean;
   /** The longest wait for a reply, or for more of one; and for connecting and TLS together. Milliseconds. */
   readonly timeout: number;
   readonly proxy?: string;
@@ -54,8 +61,8 @@ export interface Pop3Options {
   readonly log?: (event: { readonly direction: 'C' | 'S'; readonly line: string }) => void;
 }
 
-/** Capability lines, and lines of a listing, that a server may send. */
-const CAPABILITY_LINES = 200;
+/** What CAPA may say. */
+const CAPABILITIES = { lines: 200, octets: 64 * 1024 };
 /** One for the process, so that a poll every minute is no full handshake every minute. */
 const sessionCache = new SessionCache();
 const NO_TLS: TlsConfig = {
@@ -181,7 +188,8 @@ export class Pop3Client {
       },
     });
     const write = (piece: Buffer): void | Promise<void> => {
-      if (stream.destroyed || stream.push(piece)) return undefined;
+      if (stream.destroyed) throw new Error('the stream was destroyed before the end of the message');
+      if (stream.push(piece)) return undefined;
       return new Promise((resolve) => {
         more = resolve;
         stream.once('close', resolve);
@@ -194,6 +202,12 @@ export class Pop3Client {
     return stream;
   }
 
+  /** The size of one message as LIST says; undefined if the server does not. */
+  async list(messageNumber: number): Promise<number | undefined> {
+    const reply = await this.#ask(`LIST ${number(messageNumber)}`);
+    return parseStat(textOf(reply))?.octets;
+  }
+
   /** Marks a message as deleted: it goes at `quit`, and not before. */
   async delete(messageNumber: number): Promise<void> {
     await this.#ask(`DELE ${number(messageNumber)}`);
@@ -204,6 +218,12 @@ export class Pop3Client {
     await this.#ask('RSET');
   }
 
+  /** The language of what the server says (RFC 6856 §3): a tag, `*` for the server's choice. Nothing here depends on it. */
+  async language(tag: string): Promise<void> {
+    await this.#ask(`LANG ${tag}`);
+  }
+
+  /** Keeps the session alive. */
   async noop(): Promise<void> {
     await this.#ask('NOOP');
   }
@@ -254,6 +274,7 @@ export class Pop3Client {
       isSecured: secured instanceof TLSSocket,
       binding: secured instanceof TLSSocket ? channelBinding(secured) : undefined,
       greeting,
+      utf8: options.utf8 ?? false,
     });
     // Some servers announce more, or other things, to those who have logged in.
     if (this.#capabilities.announced) this.#capabilities = await this.#askCapabilities();
@@ -266,7 +287,7 @@ export class Pop3Client {
       await this.#engine.send({
         line: 'CAPA',
         shown: 'CAPA',
-        body: { kind: 'lines', take: (line) => void lines.push(line.toString('latin1')), limit: CAPABILITY_LINES },
+        body: { kind: 'lines', take: (line) => void lines.push(line.toString('latin1')), ...CAPABILITIES },
       });
     } catch (error) {
       if (error instanceof Pop3Error && error.kind === 'refused') return UNANNOUNCED;
@@ -291,7 +312,7 @@ export class Pop3Client {
   }
 
   async #ask(line: string): Promise<Accepted> {
-    return await this.#engine.send({ line, shown: line, body: { kind: 'none' } });
+    return await this.#engine.send({ line, shown: line, body: NO_BODY });
   }
 
   async #fetch(line: string, sink: MessageSink): Promise<void> {

@@ -6,43 +6,37 @@
 
 import type { Socket } from 'node:net';
 import { Failure, reasonOf } from '../failure.ts';
+import { printableOctets } from '../untrusted.ts';
+import { encodeCommand, NO_BODY } from './command.ts';
+import type { Body, Command } from './command.ts';
 import { Pop3Error } from './error.ts';
-import type { Pop3ErrorKind } from './error.ts';
+import type { Pop3ErrorDetails, Pop3ErrorKind } from './error.ts';
 import { Framer } from './framer.ts';
 import { parseReply } from './reply.ts';
 import type { Reply } from './reply.ts';
-import { printableOctets } from '../untrusted.ts';
 
 /** Commands that may be unanswered at a time. All servers seen take 200 in one write. */
 const WINDOW = 200;
-/** How long one message may take however it trickles. Milliseconds. */
-const MESSAGE_TIME = 60 * 60 * 1000;
+/** More are sent when so many are left, so that a window is a few writes and not one a command. */
+const REFILL = 100;
+/** How long one message or list may take however it trickles, our own pauses aside. Milliseconds. */
+const BODY_TIME = 60 * 60 * 1000;
+/** How much of a message that nobody wants any more is read for the sake of the session. Octets. */
+const PASS_OVER = 64 * 1024 * 1024;
 
 /** Any reply but -ERR. */
 export type Accepted = Exclude<Reply, { kind: 'err' }>;
 
-/** Where the octets of a message go. A promise makes the server wait. What is thrown ends the session. */
-export interface MessageSink {
-  write(chunk: Buffer): void | Promise<void>;
-}
-
-export interface Command {
-  /** Without CRLF. */
-  readonly line: string;
-  /** For errors and transcripts: the line without its secrets. */
-  readonly shown: string;
-  /** What follows +OK. */
-  readonly body:
-    | { readonly kind: 'none' }
-    | { readonly kind: 'lines'; readonly take: (line: Buffer) => void; readonly limit: number }
-    | { readonly kind: 'message'; readonly sink: MessageSink };
-}
-
-interface Waiting extends Command {
+interface Waiting {
+  readonly command: Command;
+  readonly wire: string;
   readonly resolve: (reply: Accepted) => void;
   readonly reject: (error: unknown) => void;
   reply: Accepted | undefined;
+  /** Set when the sink has failed: the rest is passed over, then this is what the caller gets. */
+  failure: { readonly error: unknown } | undefined;
   lines: number;
+  octets: number;
   since: number;
 }
 
@@ -85,7 +79,7 @@ export class Engine {
   /** Waits for the greeting, which no command asks for. */
   async greeting(): Promise<Accepted> {
     const { promise, resolve, reject } = Promise.withResolvers<Accepted>();
-    this.#awaited.push(waiting({ line: '', shown: 'the greeting', body: { kind: 'none' } }, resolve, reject));
+    this.#awaited.push(waiting({ line: '', shown: 'the greeting', body: NO_BODY }, '', resolve, reject));
     this.#watch();
     this.#process();
     return await promise;
@@ -94,10 +88,9 @@ export class Engine {
   /** Sends a command, as soon as it may be. @throws Pop3Error: `refused` for -ERR, anything else ends the connection */
   async send(command: Command): Promise<Accepted> {
     if (this.#end) throw this.#end;
-    // A line end in an argument would be a second command.
-    if (/[\r\n]/.test(command.line)) throw new TypeError('a POP3 command of more than one line');
+    const wire = encodeCommand(command);
     const { promise, resolve, reject } = Promise.withResolvers<Accepted>();
-    this.#unsent.push(waiting(command, resolve, reject));
+    this.#unsent.push(waiting(command, wire, resolve, reject));
     if (!this.#flushing) {
       this.#flushing = true;
       // All commands of one turn go in one write.
@@ -121,6 +114,8 @@ export class Engine {
       throw error;
     }
     this.#detach();
+    // What might come in the clear before the handshake is then fed into it, and breaks it.
+    this.#socket.pause();
     return this.#socket;
   }
 
@@ -149,8 +144,8 @@ export class Engine {
   };
   readonly #onClose = (): void => {
     const [first] = this.#awaited;
-    const when = first ? ` while ${first.shown} was unanswered` : '';
-    this.close(this.#error('closed', `the server closed the connection${when}`));
+    const when = first ? ` ${first.reply ? 'in the middle of' : 'instead of'} its answer to ${shownOf(first)}` : '';
+    this.close(this.#error('closed', `the server closed the connection${when}`, undefined, undefined, first));
   };
 
   #attach(): void {
@@ -174,14 +169,13 @@ export class Engine {
   #flush(): void {
     this.#flushing = false;
     if (this.#end) return;
-    const room = (this.pipelining ? WINDOW : 1) - this.#awaited.length;
-    if (room <= 0 || this.#unsent.length === 0) return;
-    const batch = this.#unsent.splice(0, room);
-    const idle = this.#awaited.length === 0;
+    const waiting = this.#awaited.length;
+    if (this.#unsent.length === 0 || waiting > (this.pipelining ? REFILL : 0)) return;
+    const batch = this.#unsent.splice(0, (this.pipelining ? WINDOW : 1) - waiting);
+    const idle = waiting === 0;
     this.#awaited.push(...batch);
-    if (this.#options.log) for (const { shown } of batch) this.#options.log({ direction: 'C', line: shown });
-    // Latin-1, since what a caller gave as octets must arrive as those octets.
-    this.#socket.write(batch.map(({ line }) => `${line}\r\n`).join(''), 'latin1');
+    if (this.#options.log) for (const { command } of batch) this.#options.log({ direction: 'C', line: command.shown });
+    this.#socket.write(batch.map(({ wire }) => wire).join(''));
     if (idle) this.#watch();
   }
 
@@ -202,9 +196,8 @@ export class Engine {
     const [first] = this.#awaited;
     if (!first || this.#paused) return;
     const seconds = Math.round(this.#options.timeout / 1000);
-    this.close(
-      this.#error('timeout', `no answer to ${first.shown} within ${seconds} s`, undefined, undefined, first.shown),
-    );
+    const what = first.reply ? `the answer to ${shownOf(first)} did not go on` : `no answer to ${shownOf(first)}`;
+    this.close(this.#error('timeout', `${what} within ${seconds} s`, undefined, undefined, first));
   }
 
   #process(): void {
@@ -212,7 +205,7 @@ export class Engine {
       while (!this.#end && !this.#paused) {
         const [first] = this.#awaited;
         if (!first) {
-          if (this.#framer.pending > 0 && this.#unsent.length === 0) this.#unasked();
+          if (this.#framer.pending > 0) this.#unasked();
           return;
         }
         if (!this.#step(first)) return;
@@ -225,68 +218,87 @@ export class Engine {
   /** Reads what the first command awaits. @returns false if more octets are needed */
   #step(first: Waiting): boolean {
     if (first.reply === undefined) return this.#stepReply(first);
-    const { body } = first;
-    if (body.kind === 'lines') {
-      const line = this.#framer.readLine();
-      if (!line) return false;
-      this.#watch();
-      if (line.length === 1 && line[0] === 0x2e) this.#finish(first);
-      else {
-        first.lines += 1;
-        if (first.lines > body.limit)
-          throw this.#error('protocol', `more than ${body.limit} lines in answer to ${first.shown}`);
-        body.take(line[0] === 0x2e ? line.subarray(1) : line);
+    const { body } = first.command;
+    if (performance.now() - first.since > BODY_TIME)
+      throw this.#error('timeout', `the answer to ${shownOf(first)} takes too long`, undefined, undefined, first);
+    return body.kind === 'lines' ? this.#stepLines(first, body) : this.#stepMessage(first);
+  }
+
+  #stepLines(first: Waiting, { take, lines, octets }: Body & { kind: 'lines' }): boolean {
+    for (let line = this.#framer.readLine(); line; line = this.#framer.readLine()) {
+      const isDot = line[0] === 0x2e;
+      if (isDot && line.length === 1) {
+        this.#finish(first);
+        return true;
       }
-      return true;
+      first.lines += 1;
+      first.octets += line.length;
+      if (first.lines > lines || first.octets > octets)
+        throw this.#error('protocol', `too long a list in answer to ${shownOf(first)}`);
+      take(isDot ? line.subarray(1) : line);
     }
-    if (body.kind !== 'message') throw new Error('a reply without a body has one');
-    let waits: Promise<void> | undefined;
+    this.#watch();
+    return false;
+  }
+
+  #stepMessage(first: Waiting): boolean {
+    let wait: Promise<void> | undefined;
     const done = this.#framer.readMessage((piece) => {
-      const wait = body.sink.write(piece);
-      if (wait) waits = waits ? bothOf(waits, wait) : wait;
+      wait = this.#give(first, piece);
     });
-    if (performance.now() - first.since > MESSAGE_TIME) throw this.#error('timeout', `${first.shown} took too long`);
-    if (waits) this.#pauseFor(waits, done ? first : undefined);
+    if (wait) this.#pauseFor(wait, first, done);
     else if (done) this.#finish(first);
     else this.#watch();
-    return done && !waits;
+    return done && !wait;
+  }
+
+  /** Gives a piece to the sink, or passes it over if the sink has failed. */
+  #give(first: Waiting, piece: Buffer): Promise<void> | undefined {
+    const { body } = first.command;
+    if (body.kind !== 'message') throw new TypeError(`${first.command.shown} asks for no message`);
+    if (first.failure) {
+      first.octets += piece.length;
+      if (first.octets > PASS_OVER)
+        throw this.#error('closed', `the rest of ${shownOf(first)} is too long to pass over`);
+      return undefined;
+    }
+    try {
+      return body.sink.write(piece) ?? undefined;
+    } catch (error) {
+      first.failure = { error };
+      return undefined;
+    }
   }
 
   #stepReply(first: Waiting): boolean {
     const line = this.#framer.readLine();
     if (!line) return false;
-    const reply = parseReply(line);
     this.#options.log?.({ direction: 'S', line: printableOctets(line) });
-    if (!reply)
+    const reply = parseReply(line);
+    const { body, isAuth = false, shown } = first.command;
+    // A challenge is an answer to AUTH alone: taken for +OK it would turn a message into an empty one.
+    if (!reply || (reply.kind === 'continue' && !isAuth))
       throw this.#error(
         'protocol',
-        `no POP3 reply to ${first.shown}: ${printableOctets(line, 80)}`,
+        `no POP3 reply to ${shown}: ${printableOctets(line, 80)}`,
         'Check host, port and security: perhaps this is no POP3 server.',
       );
     if (reply.kind === 'err') {
       this.#awaited.shift();
-      first.reject(
-        new Pop3Error(`the server refused ${first.shown}: ${reply.said}`, {
-          kind: 'refused',
-          scope: 'message',
-          server: this.#options.server,
-          said: reply.said,
-          command: first.shown,
-          responseCode: reply.code,
-        }),
-      );
+      first.reject(this.#refusal(reply, line, shown));
       this.#advance();
       return true;
     }
     first.reply = reply;
-    if (reply.kind === 'continue' || first.body.kind === 'none') this.#finish(first);
-    else if (first.body.kind === 'message') this.#framer.startMessage();
+    if (reply.kind === 'continue' || body.kind === 'none') this.#finish(first);
+    else if (body.kind === 'message') this.#framer.startMessage();
     return true;
   }
 
   #finish(first: Waiting): void {
     this.#awaited.shift();
-    first.resolve(first.reply as Accepted);
+    if (first.failure) first.reject(first.failure.error);
+    else first.resolve(first.reply as Accepted);
     this.#advance();
   }
 
@@ -296,47 +308,68 @@ export class Engine {
   }
 
   /** Makes the server wait until the sink has caught up. */
-  #pauseFor(wait: Promise<void>, finished: Waiting | undefined): void {
+  #pauseFor(wait: Promise<void>, first: Waiting, done: boolean): void {
     this.#paused = true;
     this.#socket.pause();
-    wait.then(
-      () => {
-        this.#paused = false;
-        if (this.#end) return;
-        if (finished) this.#finish(finished);
-        else this.#watch();
-        this.#socket.resume();
-        this.#process();
-      },
-      (error: unknown) =>
-        this.close(
-          error instanceof Failure
-            ? error
-            : this.#error('closed', `the message could not be stored: ${reasonOf(error)}`, undefined, error),
-        ),
-    );
+    const began = performance.now();
+    const goOn = (): void => {
+      this.#paused = false;
+      if (this.#end) return;
+      first.since += performance.now() - began;
+      if (done) this.#finish(first);
+      else this.#watch();
+      this.#process();
+      if (!this.#paused) this.#socket.resume();
+    };
+    wait.then(goOn, (error: unknown) => {
+      first.failure = { error };
+      goOn();
+    });
   }
 
+  /** What comes when nothing is awaited answers nothing: it must not be taken for the answer to the next command. */
   #unasked(): void {
-    const line = this.#framer.readLine();
-    if (line) throw this.#error('protocol', `the server said what nobody asked for: ${printableOctets(line, 80)}`);
+    const octets = this.#framer.peek();
+    const end = octets.indexOf(0x0a);
+    const line = (end < 0 ? octets : octets.subarray(0, end)).subarray(0, 512);
+    this.#options.log?.({ direction: 'S', line: printableOctets(line) });
+    const reply = parseReply(line);
+    if (reply?.kind !== 'err')
+      throw this.#error('protocol', `the server said what nobody asked for: ${printableOctets(line, 80)}`);
+    throw new Pop3Error(`${this.#options.server} ended the session: ${saidIn(line)}`, {
+      kind: 'closed',
+      server: this.#options.server,
+      said: saidIn(line),
+      responseCode: reply.code,
+    });
   }
 
-  #error(kind: Pop3ErrorKind, message: string, remedy?: string, cause?: unknown, command?: string): Pop3Error {
+  #refusal(reply: Reply & { kind: 'err' }, line: Buffer, shown: string): Pop3Error {
+    const said = saidIn(line);
+    const details: Pop3ErrorDetails = { kind: 'refused', scope: 'message', server: this.#options.server, said };
+    const message = `the server refused ${shown}: ${said}`;
+    return new Pop3Error(message, { ...details, command: shown, responseCode: reply.code });
+  }
+
+  #error(kind: Pop3ErrorKind, message: string, remedy?: string, cause?: unknown, first?: Waiting): Pop3Error {
     return new Pop3Error(`${this.#options.server}: ${message}`, {
       kind,
       server: this.#options.server,
       cause,
       ...(remedy === undefined ? {} : { remedy }),
-      ...(command === undefined ? {} : { command }),
+      ...(first === undefined ? {} : { command: first.command.shown }),
     });
   }
 }
 
-async function bothOf(first: Promise<void>, second: Promise<void>): Promise<void> {
-  await Promise.all([first, second]);
+function waiting(command: Command, wire: string, resolve: Waiting['resolve'], reject: Waiting['reject']): Waiting {
+  return { command, wire, resolve, reject, reply: undefined, failure: undefined, lines: 0, octets: 0, since: 0 };
 }
 
-function waiting(command: Command, resolve: Waiting['resolve'], reject: Waiting['reject']): Waiting {
-  return { ...command, resolve, reject, reply: undefined, lines: 0, since: 0 };
+function shownOf({ command }: Waiting): string {
+  return command.shown;
+}
+
+function saidIn(line: Buffer): string {
+  return printableOctets(line).trimEnd();
 }

@@ -1,5 +1,5 @@
 /**
- * Octets of a POP3 server cut into reply lines and messages (RFC 1939 §3), however the network split them. No I/O. It never
+ * Octets of a POP3 server cut into reply lines and messages (RFC 1939 §3), however the network split them. Pure. It never
  * ends a message but at CRLF "." CRLF, never changes an octet but the stuffed dots, and never keeps more than one line.
  */
 
@@ -18,17 +18,24 @@ export class FramingError extends Error {
 }
 
 export class Framer {
-  #rest: Buffer = EMPTY;
+  #data: Buffer = EMPTY;
+  #at = 0;
   #lineStart = true;
 
   /** Takes what the network gave. The buffer is kept and sliced, never changed. */
   push(chunk: Buffer): void {
-    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    this.#data = this.pending === 0 ? chunk : Buffer.concat([this.#data.subarray(this.#at), chunk]);
+    this.#at = 0;
   }
 
   /** Octets that were taken and not yet given. */
   get pending(): number {
-    return this.#rest.length;
+    return this.#data.length - this.#at;
+  }
+
+  /** All that is pending, without taking it. */
+  peek(): Buffer {
+    return this.#data.subarray(this.#at);
   }
 
   /**
@@ -37,14 +44,14 @@ export class Framer {
    * @throws FramingError if it is longer than `LINE_LIMIT`
    */
   readLine(): Buffer | undefined {
-    const end = this.#rest.indexOf(LF);
-    if (end > LINE_LIMIT || (end < 0 && this.#rest.length > LINE_LIMIT)) {
+    const from = this.#at;
+    const end = this.#data.indexOf(LF, from);
+    if ((end < 0 ? this.#data.length : end) - from > LINE_LIMIT) {
       throw new FramingError(`a reply line of more than ${LINE_LIMIT} octets`);
     }
     if (end < 0) return undefined;
-    const line = this.#rest.subarray(0, this.#rest[end - 1] === CR ? end - 1 : end);
-    this.#rest = this.#rest.subarray(end + 1);
-    return line;
+    this.#at = end + 1;
+    return this.#data.subarray(from, end > from && this.#data[end - 1] === CR ? end - 1 : end);
   }
 
   /** To be called before the first `readMessage` of each message. */
@@ -53,43 +60,61 @@ export class Framer {
   }
 
   /**
-   * Gives what is there of the current message, un-stuffed, in pieces that are slices of what was pushed.
+   * Gives what is there of the current message, un-stuffed, in one piece at most: a slice of what was pushed, or a copy where
+   * dots had to go. (A slice for each stuffed line would let a message of dots take thirty times its size.)
    * @returns true once the terminator was seen; its line is no part of the message
    */
   readMessage(take: (piece: Buffer) => void): boolean {
-    const data = this.#rest;
-    let from = 0;
+    const data = this.#data;
+    let from = this.#at;
     if (this.#lineStart) {
-      const verdict = judgeDot(data, 0);
+      const verdict = judgeDot(data, from);
       if (verdict === 'more') return false;
       this.#lineStart = false;
       if (verdict === 'end') {
-        this.#rest = data.subarray(3);
+        this.#at = from + 3;
         return true;
       }
-      if (verdict === 'stuffed') from = 1;
+      if (verdict === 'stuffed') from += 1;
     }
-    for (;;) {
-      const at = data.indexOf(STUFFED, from);
-      if (at < 0) break;
+    // Where the pieces between stuffed dots begin and end: from, to, from, to, ...
+    const cuts = [from];
+    let ended = false;
+    let end = -1;
+    for (let search = from; end < 0;) {
+      const at = data.indexOf(STUFFED, search);
+      if (at < 0) {
+        end = data.length - heldBack(data, search);
+        this.#at = end;
+        break;
+      }
       const verdict = judgeDot(data, at + 2);
       if (verdict === 'more') {
-        if (at > from) take(data.subarray(from, at));
-        this.#rest = data.subarray(at);
-        return false;
+        end = at;
+        this.#at = at;
+      } else if (verdict === 'end') {
+        end = at + 2;
+        this.#at = at + 5;
+        ended = true;
+      } else {
+        search = at + 3;
+        cuts.push(at + 2, search);
       }
-      take(data.subarray(from, at + 2));
-      if (verdict === 'end') {
-        this.#rest = data.subarray(at + 5);
-        return true;
-      }
-      from = at + 3;
     }
-    const keep = heldBack(data, from);
-    if (data.length - keep > from) take(data.subarray(from, data.length - keep));
-    this.#rest = data.subarray(data.length - keep);
-    return false;
+    cuts.push(end);
+    const piece = cuts.length === 2 ? data.subarray(from, end) : joined(data, cuts);
+    if (piece.length > 0) take(piece);
+    return ended;
   }
+}
+
+function joined(data: Buffer, cuts: readonly number[]): Buffer {
+  let length = 0;
+  for (let index = 0; index < cuts.length; index += 2) length += (cuts[index + 1] ?? 0) - (cuts[index] ?? 0);
+  const piece = Buffer.allocUnsafe(length);
+  let filled = 0;
+  for (let index = 0; index < cuts.length; index += 2) filled += data.copy(piece, filled, cuts[index], cuts[index + 1]);
+  return piece;
 }
 
 /** What the octets at the start of a line are: the terminator, a stuffed dot, a plain line, or too few to tell. */
