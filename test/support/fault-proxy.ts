@@ -40,7 +40,7 @@ export interface FaultProxy extends AsyncDisposable {
   readonly octets: Readonly<Record<Direction, number>>;
   /** Connections accepted since the start. */
   readonly connections: number;
-  /** Those that are open at the client's side. */
+  /** Those that are not closed at both sides. */
   readonly open: number;
   /** Switches the fault. Resolves when it is in force for open connections too. */
   set(fault: Fault): Promise<void>;
@@ -90,7 +90,7 @@ class Faulty implements FaultProxy {
       this.connections++;
       const link = new Link(client, this.#target, this.#fault, this.octets);
       this.#links.add(link);
-      client.once('close', () => this.#links.delete(link));
+      void link.closed.then(() => this.#links.delete(link));
     });
     server.listen(this.port, this.host);
     await once(server, 'listening');
@@ -199,7 +199,8 @@ class Link {
       await this.#whileHeld(); // an end does not pass where octets do not
       to.end();
     } catch {
-      // one of the two is gone: `error` or `close` has dealt with it
+      // one of the two is gone; so is the other, unless it is not to know
+      if (direction === 'toServer' || this.#fault.kind !== 'halfOpen') to.destroySoon();
     }
   }
 
