@@ -47,7 +47,7 @@ export const check: Command = {
 
 async function tryAll(config: Config, words: readonly string[], context: Context): Promise<Finding[]> {
   const accounts = [...chosenAccounts(config, words).values()];
-  const used = new Set(accounts.flatMap(({ deliverTo }) => deliverTo));
+  const used = new Set(accounts.flatMap(({ deliverTo, fallback }) => [...deliverTo, ...Object.values(fallback)]));
   const destinations = [...config.destinations.values()].filter(({ name }) => words.length === 0 || used.has(name));
   const todo = [
     ...(words.length === 0 ? [async () => await tryRedis(config, context)] : []),

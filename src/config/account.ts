@@ -18,6 +18,7 @@ import {
   textOption,
   tlsFields,
 } from './fields.ts';
+import { ruleSchema } from './rule.ts';
 
 /** Text that `refusal` may have something against. */
 function checkedText(refusal: (text: string) => Refusal | undefined): z.ZodType<string, string> {
@@ -89,10 +90,11 @@ export const accountSchema = z.strictObject({
       examples: ['2m'],
     }),
   deliverTo: z
-    .array(z.string().meta({ pattern: NAME_PATTERN }))
+    .array(z.union([z.string().meta({ pattern: NAME_PATTERN }), ruleSchema]))
     .min(1)
     .meta({
-      description: 'The destinations that each message goes to. It is deleted only when all of them have confirmed it.',
+      description:
+        'The destinations that each message goes to. It is deleted only when all of them have confirmed it. In place of a name a rule may stand: `{ if: { from: "*@shop.example" }, to: [orders], else: [me] }`; with `optional: true` its destinations do not hold up the delete once another has confirmed, and with `fallback: NAME` that one is used where they reject a message.',
       examples: [['me']],
     }),
   retention: z

@@ -1,5 +1,6 @@
 /** Checked options to the config that the program uses: defaults that depend on others, base units, frozen. */
 
+import { compileRouting } from './rule.ts';
 import type { AccountOptions } from './account.ts';
 import type { Compiling } from './compiling.ts';
 import { KINDS } from './destinations/kinds.ts';
@@ -72,7 +73,7 @@ function compileAccount(name: string, options: AccountOptions, compiling: Compil
       options.schedule === undefined
         ? { kind: 'every', milliseconds: options.every ?? USUAL_INTERVAL }
         : { kind: 'cron', expression: options.schedule, timezone: options.timezone },
-    deliverTo: [...new Set(options.deliverTo)],
+    ...compileRouting(options.deliverTo),
     retention: options.retention,
     firstPoll: options.firstPoll,
     maxMessageSize: options.maxMessageSize,

@@ -14,6 +14,7 @@ import { mergeTrees } from './merge.ts';
 import { leftOut, problemOf, sortProblems } from './problems.ts';
 import type { Ground } from './problems.ts';
 import { references } from './references.ts';
+import { namedIn } from './rule.ts';
 import { reveal } from './reveal.ts';
 import { ConfiguredSecret } from './secret.ts';
 import { readSource } from './source.ts';
@@ -90,7 +91,7 @@ function withoutLeftOut(validated: Validated, findings: Finding[]): Pick<Validat
   }
   for (const { name, options } of validated.accounts) {
     if (out.account.has(name)) continue;
-    for (const destination of options.deliverTo) {
+    for (const destination of options.deliverTo.flatMap(namedIn).map((named) => named.name)) {
       if (!out.destination.has(destination)) continue;
       const message = `is left out, since its destination \`${destination}\` is`;
       findings.push(wrong(['accounts', name], message, 'correct the destination'));

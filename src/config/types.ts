@@ -3,6 +3,8 @@
  * No raw option travels further than `config/load.ts`.
  */
 
+import type { Route } from '../sync/route.ts';
+
 /** A secret that is read when it is used, so that a rotated file counts at once. Prints as `[secret]` everywhere. */
 export interface Secret {
   /** Throws a `Failure` (scope `account` or `destination`) that names where the secret should have come from. */
@@ -39,7 +41,14 @@ export interface AccountConfig {
   readonly schedule:
     | { readonly kind: 'every'; readonly milliseconds: number }
     | { readonly kind: 'cron'; readonly expression: string; readonly timezone: string | undefined };
+  /** Every destination that a message may go to, fallbacks aside. */
   readonly deliverTo: readonly string[];
+  /** Which of them a message goes to; undefined: all. */
+  readonly routes: readonly Route[] | undefined;
+  /** Those whose failure does not hold up the delete. */
+  readonly optional: readonly string[];
+  /** Destination -> the one that is used where it has rejected a message. */
+  readonly fallback: Readonly<Record<string, string>>;
   readonly retention: Retention;
   readonly firstPoll: 'deliver' | 'skip';
   /** Octets; a larger message is quarantined without being retrieved. */

@@ -3,6 +3,7 @@
  * secrets and files are only named here (`references`), not looked at.
  */
 
+import { namedIn } from './rule.ts';
 import { accountSchema, defaultsSchema } from './account.ts';
 import type { AccountOptions } from './account.ts';
 import { KINDS } from './destinations/kinds.ts';
@@ -211,15 +212,19 @@ function scheduleFindings(values: Partial<AccountOptions>, raw: Group): Finding[
 
 function unknownDestinations(path: Path, raw: unknown, destinations: readonly string[]): Finding[] {
   if (!Array.isArray(raw)) return [];
-  return raw.flatMap((name: unknown, index) => {
-    if (typeof name !== 'string') return [];
-    const at = [...path, index];
-    if (raw.indexOf(name) !== index) return [doubtful(at, 'is in the list twice', 'remove one')];
-    if (destinations.includes(name)) return [];
-    const near = nearest(name, destinations);
-    const known =
-      destinations.length === 0 ? 'add it under `destinations`' : `there is ${listed(destinations.slice(0, 10))}`;
-    return [wrong(at, 'is no destination', near === undefined ? known : `did you mean ${near}?`)];
+  return raw.flatMap((entry: unknown, index) => {
+    if (typeof entry === 'string' && raw.indexOf(entry) !== index) {
+      return [doubtful([...path, index], 'is in the list twice', 'remove one')];
+    }
+    return namedIn(entry).flatMap(({ at, name }) => {
+      if (destinations.includes(name)) return [];
+      const near = nearest(name, destinations);
+      const known =
+        destinations.length === 0 ? 'add it under `destinations`' : `there is ${listed(destinations.slice(0, 10))}`;
+      return [
+        wrong([...path, index, ...at], 'is no destination', near === undefined ? known : `did you mean ${near}?`),
+      ];
+    });
   });
 }
 

@@ -114,11 +114,6 @@ export function step(entry: Entry, state: EntryState, changes: Partial<Omit<Entr
   return { ...entry, ...changes, state };
 }
 
-/** True once every one of these destinations has confirmed. Without destinations nothing is ever confirmed. */
-export function isConfirmedBy(entry: Entry, destinations: readonly string[]): boolean {
-  return destinations.length > 0 && destinations.every((name) => entry.deliveries[name]?.state === 'confirmed');
-}
-
 /** True if deletion needs no further step: the only two states from which DELE may follow, and the one that repeats it. */
 export function mayDelete(entry: Entry): boolean {
   return STEPS[entry.state].includes('deleting');

@@ -3,14 +3,15 @@
  * rule is a table of examples. It never asks to delete what the ledger does not show as confirmed by every destination.
  */
 
-import { isConfirmedBy, entryKey, mayDelete, newEntry, step } from './entry.ts';
+import { entryKey, mayDelete, newEntry, step } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { matchGroup } from './identity.ts';
 import type { Evidence, Match, Row } from './identity.ts';
 import { recogniseMove } from './move.ts';
+import { verdictOf, wantedBy } from './wanted.ts';
+import type { Wants } from './wanted.ts';
 
-export interface Policy {
-  readonly deliverTo: readonly string[];
+export interface Policy extends Wants {
   readonly retention: 'delete' | 'keep' | { readonly deleteAfter: number };
   readonly firstPoll: 'deliver' | 'skip';
   readonly maxMessageSize: number;
@@ -127,11 +128,11 @@ export function decide(entry: Entry, input: Pick<PlanInput, 'policy' | 'now' | '
 }
 
 function decideOpen(entry: Entry, { policy, now, opensAt, inFlight }: Parameters<typeof decide>[1]): Action {
-  if (isConfirmedBy(entry, policy.deliverTo)) return { do: 'put', entry: step(entry, 'confirmed') };
+  if (verdictOf(entry, policy) === 'confirmed') return { do: 'put', entry: step(entry, 'confirmed') };
   if (entry.retrieval.next > now) return { do: 'nothing', next: entry.retrieval.next };
   let next = 0;
   const destinations: string[] = [];
-  for (const name of policy.deliverTo) {
+  for (const name of wantedBy(entry, policy)) {
     const record = entry.deliveries[name];
     if (record?.state === 'confirmed' || record?.state === 'rejected' || inFlight(entryKey(entry), name)) continue;
     const due = Math.max(record?.next ?? 0, opensAt(name));

@@ -191,7 +191,7 @@ class Visit {
 
   async #plan(session: Pop3Client, found: Survey): Promise<Plan> {
     const { state, ledger } = { state: this.#hold.ledger.state, ledger: this.#hold.ledger };
-    await this.#tools.breakers.refresh(this.#account.deliverTo);
+    await this.#tools.breakers.refresh([...this.#account.deliverTo, ...Object.values(this.#account.fallback)]);
     const policy = this.#policy();
     const compared = await ledger.compare(found.rows, policy, this.#began);
     const input: PlanInput = {
@@ -343,6 +343,7 @@ class Visit {
         ...this.#policy(),
         giveUpAfter: this.#account.giveUpAfter,
         backoff: this.#tools.deliveryBackoff,
+        routes: this.#account.routes,
       },
       destinations: this.#tools.destinations,
       breakers: this.#tools.breakers,
@@ -354,9 +355,11 @@ class Visit {
   }
 
   #policy(): PlanInput['policy'] {
-    const { deliverTo, retention, firstPoll, maxMessageSize, maxMessagesPerPoll } = this.#account;
+    const { deliverTo, routes, optional, fallback, retention, firstPoll, maxMessageSize, maxMessagesPerPoll } =
+      this.#account;
     const { resume } = this.#hold.ledger.state;
-    return { deliverTo, retention, firstPoll: resume ?? firstPoll, maxMessageSize, maxMessagesPerPoll };
+    const wants = { deliverTo, routed: routes !== undefined, optional, fallback };
+    return { ...wants, retention, firstPoll: resume ?? firstPoll, maxMessageSize, maxMessagesPerPoll };
   }
 }
 

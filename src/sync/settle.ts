@@ -1,13 +1,14 @@
 /** What an attempt's outcome makes of an entry. Pure: the poll writes the result before anything follows from it. */
 
 import type { Outcome } from '../delivery/destination.ts';
-import { isConfirmedBy, step, withDelivery } from './entry.ts';
+import { step, withDelivery } from './entry.ts';
 import type { DeliveryRecord, Entry, RecipientRecord } from './entry.ts';
 import { afterDelivery } from './retry.ts';
 import type { Backoff } from './retry.ts';
+import { verdictOf, wantedBy } from './wanted.ts';
+import type { Wants } from './wanted.ts';
 
-export interface SettlePolicy {
-  readonly deliverTo: readonly string[];
+export interface SettlePolicy extends Wants {
   readonly retention: 'delete' | 'keep' | { readonly deleteAfter: number };
   readonly giveUpAfter: number;
   readonly backoff: Backoff;
@@ -46,22 +47,24 @@ export function settle(
     now,
     random,
   );
-  if (verdict.next === 'retry')
-    return withDelivery(entry, destination, { ...base, state: 'deferred', next: verdict.at });
+  if (verdict.next === 'retry') {
+    // An optional destination has been tried with this, and holds nothing up.
+    return conclude(withDelivery(entry, destination, { ...base, state: 'deferred', next: verdict.at }), policy);
+  }
   const said = verdict.next === 'giveUp' ? `given up: ${outcome.said}` : outcome.said;
   return conclude(withDelivery(entry, destination, { ...base, state: 'rejected', said }), policy);
 }
 
 /** The entry once nothing is left to try: confirmed (or kept) if all have confirmed, quarantined if one has rejected. */
-export function conclude(entry: Entry, { deliverTo, retention }: Pick<SettlePolicy, 'deliverTo' | 'retention'>): Entry {
+export function conclude(entry: Entry, policy: Wants & Pick<SettlePolicy, 'retention'>): Entry {
   if (entry.state !== 'open') return entry;
-  if (isConfirmedBy(entry, deliverTo)) {
+  const verdict = verdictOf(entry, policy);
+  if (verdict === 'open') return entry;
+  if (verdict === 'confirmed') {
     const confirmed = step(entry, 'confirmed');
-    return retention === 'delete' ? confirmed : step(confirmed, 'kept');
+    return policy.retention === 'delete' ? confirmed : step(confirmed, 'kept');
   }
-  const states = deliverTo.map((name) => entry.deliveries[name]?.state);
-  if (!states.every((state) => state === 'confirmed' || state === 'rejected')) return entry;
-  const rejected = deliverTo.filter((name) => entry.deliveries[name]?.state === 'rejected');
+  const rejected = wantedBy(entry, policy).filter((name) => entry.deliveries[name]?.state === 'rejected');
   return step(entry, 'quarantined', {
     reason: rejected.map((name) => `${name}: ${entry.deliveries[name]?.said ?? ''}`).join('; '),
   });

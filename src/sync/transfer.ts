@@ -10,18 +10,20 @@ import { fingerprintOf } from '../mail/fingerprint.ts';
 import type { StoredMessage } from '../mail/message.ts';
 import type { AccountEvents } from '../ops/events.ts';
 import type { Breakers } from '../store/breakers.ts';
-import { entryKey, newEntry, startDelivery } from './entry.ts';
-import type { Entry } from './entry.ts';
+import { entryKey, newEntry, startDelivery, step, withDelivery } from './entry.ts';
+import type { DeliveryRecord, Entry } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { matchGroup } from './identity.ts';
 import { decide } from './plan.ts';
 import type { PlanInput, Retrieval } from './plan.ts';
+import { routedTo } from './route.ts';
+import type { Route } from './route.ts';
 import { settle, withdraw } from './settle.ts';
 import type { SettlePolicy } from './settle.ts';
 
 export interface TransferTools {
   readonly hold: Hold;
-  readonly policy: SettlePolicy & PlanInput['policy'];
+  readonly policy: SettlePolicy & PlanInput['policy'] & { readonly routes?: readonly Route[] | undefined };
   readonly destinations: ReadonlyMap<string, Destination>;
   readonly breakers: Breakers;
   readonly events: AccountEvents;
@@ -106,38 +108,65 @@ export async function deliver(
   tools: TransferTools,
   tally: Tally,
 ): Promise<Entry> {
-  const { hold, policy, now, breakers } = tools;
+  const { hold, now } = tools;
   const { ledger } = hold;
+  let current = routed(entry, message, tools);
+  let written = before;
+  const tried = new Set<string>();
+  for (;;) {
+    const due = dueDestinations(current, tools).filter((name) => !tried.has(name));
+    for (const name of due) {
+      tried.add(name);
+      if (current.deliveries[name]?.state === 'started') {
+        noteDoubt(current, name, 'a crash came before the answer was written', tools, tally);
+      }
+      current = startDelivery(current, name, now());
+    }
+    const key = entryKey(current);
+    for (const name of due) hold.begin(key, name);
+    try {
+      const put = ledger.put(written, current);
+      if (tried.size === due.length) {
+        const { size: octets, sha256 } = message;
+        ledger.record({ event: 'retrieved', uniqueId: entry.uniqueId, octets, sha256, at: now() });
+      }
+      await put;
+      await Promise.all(due.map(async (name) => await attempt(key, name, message, tools, tally)));
+    } finally {
+      for (const name of due) hold.end(key, name);
+    }
+    current = ledger.get(key) ?? current;
+    written = current;
+    // A fallback may have become due just now, while the message is at hand.
+    if (dueDestinations(current, tools).every((name) => tried.has(name))) return current;
+  }
+}
+
+function dueDestinations(entry: Entry, { hold, policy, now, breakers }: TransferTools): readonly string[] {
   const action = decide(entry, {
     policy,
     now: now(),
     opensAt: (name) => breakers.opensAt(name),
     inFlight: (key, name) => hold.inFlight(key, name),
   });
-  const due = action.do === 'retrieve' ? action.destinations : [];
-  let started = entry;
-  for (const name of due) {
-    if (entry.deliveries[name]?.state === 'started')
-      noteDoubt(entry, name, 'a crash came before the answer was written', tools, tally);
-    started = startDelivery(started, name, now());
-  }
-  const key = entryKey(started);
-  for (const name of due) hold.begin(key, name);
-  try {
-    const written = ledger.put(before, started);
-    ledger.record({
-      event: 'retrieved',
-      uniqueId: entry.uniqueId,
-      octets: message.size,
-      sha256: message.sha256,
-      at: now(),
-    });
-    await written;
-    await Promise.all(due.map(async (name) => await attempt(key, name, message, tools, tally)));
-  } finally {
-    for (const name of due) hold.end(key, name);
-  }
-  return ledger.get(key) ?? started;
+  return action.do === 'retrieve' ? action.destinations : [];
+}
+
+/** Notes with the entry where the rules send it, so that its destinations are known before it is retrieved again. */
+function routed(entry: Entry, { header, size }: StoredMessage, { policy, now }: TransferTools): Entry {
+  if (policy.routes === undefined || entry.state !== 'open') return entry;
+  const names = routedTo(policy.routes, header, size);
+  if (names.length === 0) return step(entry, 'quarantined', { reason: 'no rule of deliverTo fits this message' });
+  const due: DeliveryRecord = {
+    state: 'deferred',
+    attempt: 0,
+    at: now(),
+    next: 0,
+    inDoubt: 0,
+    said: '',
+    recipients: {},
+  };
+  return names.reduce((noted, name) => (noted.deliveries[name] ? noted : withDelivery(noted, name, due)), entry);
 }
 
 async function attempt(

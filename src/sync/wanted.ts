@@ -1,0 +1,58 @@
+/**
+ * Which destinations an entry still wants, and what its deliveries come to. A required destination must confirm before the
+ * message may be deleted. An optional one must only have been tried; but one destination at least must have confirmed. A
+ * destination that rejected is replaced by its fallback, if it has one. Pure.
+ */
+
+import type { DeliveryRecord, Entry } from './entry.ts';
+
+export interface Wants {
+  /** Every destination that a message of this account may go to, fallbacks aside. */
+  readonly deliverTo: readonly string[];
+  /** True if rules choose among them: then those recorded with the entry are meant, once it was retrieved. */
+  readonly routed?: boolean;
+  readonly optional?: readonly string[];
+  /** Destination -> the one that is used once it has rejected a message. */
+  readonly fallback?: Readonly<Record<string, string>>;
+}
+
+export type Verdict = 'open' | 'confirmed' | 'quarantined';
+
+/** The destinations that the entry goes to, with those fallbacks that have become due. */
+export function wantedBy(entry: Entry, wants: Wants): string[] {
+  const { deliverTo, routed = false, fallback = {} } = wants;
+  const recorded = deliverTo.filter((name) => entry.deliveries[name] !== undefined);
+  const names = routed && recorded.length > 0 ? recorded : [...deliverTo];
+  for (const name of names) {
+    const next = fallback[name];
+    // Grows while it is walked: a fallback may have one of its own.
+    if (next !== undefined && entry.deliveries[name]?.state === 'rejected' && !names.includes(next)) names.push(next);
+  }
+  return names;
+}
+
+/** What the deliveries of an open entry come to. */
+export function verdictOf(entry: Entry, wants: Wants): Verdict {
+  const { optional = [], fallback = {} } = wants;
+  const all = wantedBy(entry, wants);
+  if (all.length === 0) return 'open';
+  const names = all.filter((name) => !isReplaced(entry, name, fallback));
+  // Fallbacks in a circle, and each has rejected.
+  if (names.length === 0) return 'quarantined';
+  const states = names.map((name) => ({ isOptional: optional.includes(name), record: entry.deliveries[name] }));
+  const anyConfirmed = states.some(({ record }) => record?.state === 'confirmed');
+  const isDone = states.every(
+    ({ isOptional, record }) => record?.state === 'confirmed' || (isOptional && anyConfirmed && wasTried(record)),
+  );
+  if (isDone) return 'confirmed';
+  const isOver = states.every(({ record }) => record?.state === 'confirmed' || record?.state === 'rejected');
+  return isOver ? 'quarantined' : 'open';
+}
+
+function isReplaced(entry: Entry, name: string, fallback: Readonly<Record<string, string>>): boolean {
+  return entry.deliveries[name]?.state === 'rejected' && fallback[name] !== undefined;
+}
+
+function wasTried(record: DeliveryRecord | undefined): boolean {
+  return record !== undefined && record.state !== 'started' && record.attempt > 0;
+}

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import * as fc from 'fast-check';
+import { newEntry } from '../../src/sync/entry.ts';
+import type { DeliveryRecord, Entry } from '../../src/sync/entry.ts';
+import { verdictOf, wantedBy } from '../../src/sync/wanted.ts';
+import type { Wants } from '../../src/sync/wanted.ts';
+
+function record(state: DeliveryRecord['state'], attempt = 1): DeliveryRecord {
+  return { state, attempt, at: 1, next: 0, inDoubt: 0, said: '', recipients: {} };
+}
+
+function entry(deliveries: Record<string, DeliveryRecord>): Entry {
+  return { ...newEntry('u1', 10, 1), deliveries };
+}
+
+suite('what the deliveries of a message come to', () => {
+  const cases: [string, Wants, Record<string, DeliveryRecord>, string][] = [
+    ['all confirmed', { deliverTo: ['a', 'b'] }, { a: record('confirmed'), b: record('confirmed') }, 'confirmed'],
+    ['one waits', { deliverTo: ['a', 'b'] }, { a: record('confirmed'), b: record('deferred') }, 'open'],
+    ['one was never tried', { deliverTo: ['a', 'b'] }, { a: record('confirmed') }, 'open'],
+    ['one is under way', { deliverTo: ['a'] }, { a: record('started') }, 'open'],
+    ['one rejected', { deliverTo: ['a', 'b'] }, { a: record('confirmed'), b: record('rejected') }, 'quarantined'],
+    ['one rejected, one waits', { deliverTo: ['a', 'b'] }, { a: record('deferred'), b: record('rejected') }, 'open'],
+    [
+      'optional waits',
+      { deliverTo: ['a', 'b'], optional: ['b'] },
+      { a: record('confirmed'), b: record('deferred') },
+      'confirmed',
+    ],
+    [
+      'optional rejected',
+      { deliverTo: ['a', 'b'], optional: ['b'] },
+      { a: record('confirmed'), b: record('rejected') },
+      'confirmed',
+    ],
+    [
+      'optional is under way',
+      { deliverTo: ['a', 'b'], optional: ['b'] },
+      { a: record('confirmed'), b: record('started') },
+      'open',
+    ],
+    [
+      'optional was never tried',
+      { deliverTo: ['a', 'b'], optional: ['b'] },
+      { a: record('confirmed'), b: record('deferred', 0) },
+      'open',
+    ],
+    [
+      'all optional, all failed: nobody has it',
+      { deliverTo: ['a', 'b'], optional: ['a', 'b'] },
+      { a: record('deferred'), b: record('rejected') },
+      'open',
+    ],
+    [
+      'all optional, one has it',
+      { deliverTo: ['a', 'b'], optional: ['a', 'b'] },
+      { a: record('deferred'), b: record('confirmed') },
+      'confirmed',
+    ],
+    ['rejected, the fallback is due', { deliverTo: ['a'], fallback: { a: 'f' } }, { a: record('rejected') }, 'open'],
+    [
+      'rejected, the fallback has it',
+      { deliverTo: ['a'], fallback: { a: 'f' } },
+      { a: record('rejected'), f: record('confirmed') },
+      'confirmed',
+    ],
+    [
+      'rejected, and by the fallback too',
+      { deliverTo: ['a'], fallback: { a: 'f' } },
+      { a: record('rejected'), f: record('rejected') },
+      'quarantined',
+    ],
+    [
+      'routed: only what the rules chose',
+      { deliverTo: ['a', 'b'], routed: true },
+      { a: record('confirmed') },
+      'confirmed',
+    ],
+    ['routed: not retrieved yet', { deliverTo: ['a', 'b'], routed: true }, {}, 'open'],
+    ['no destination at all', { deliverTo: [] }, {}, 'open'],
+  ];
+  for (const [name, wants, deliveries, verdict] of cases) {
+    test(name, () => assert.equal(verdictOf(entry(deliveries), wants), verdict));
+  }
+
+  test('fallbacks in a circle end', () => {
+    const wants: Wants = { deliverTo: ['a'], fallback: { a: 'b', b: 'a' } };
+    assert.deepEqual(wantedBy(entry({ a: record('rejected'), b: record('rejected') }), wants), ['a', 'b']);
+    assert.equal(verdictOf(entry({ a: record('rejected'), b: record('rejected') }), wants), 'quarantined');
+  });
+
+  test('confirmed means that somebody has it, and every required destination or a fallback of its', () => {
+    const states = fc.constantFrom<DeliveryRecord['state'] | 'none'>(
+      'started',
+      'confirmed',
+      'deferred',
+      'rejected',
+      'none',
+    );
+    fc.assert(
+      fc.property(states, states, states, fc.boolean(), fc.boolean(), (a, b, f, bOptional, hasFallback) => {
+        const deliveries = Object.fromEntries(
+          Object.entries({ a, b, f }).flatMap(([name, state]) => (state === 'none' ? [] : [[name, record(state)]])),
+        ) as Record<string, DeliveryRecord>;
+        const wants: Wants = {
+          deliverTo: ['a', 'b'],
+          optional: bOptional ? ['b'] : [],
+          fallback: hasFallback ? { a: 'f' } : {},
+        };
+        if (verdictOf(entry(deliveries), wants) !== 'confirmed') return;
+        const aIsServed = a === 'confirmed' || (hasFallback && a === 'rejected' && f === 'confirmed');
+        assert.ok(aIsServed);
+        assert.ok(b === 'confirmed' || (bOptional && (b === 'deferred' || b === 'rejected')));
+      }),
+    );
+  });
+});
