@@ -1,4 +1,7 @@
-/** A reporter for `npm run test:interop`: one table, a row for each server and a column for each file of tests. */
+/**
+ * A reporter for `npm run test:interop`: a table with a row for each server and a column for each file of tests, and below
+ * it one with a row for each behaviour that several servers are held to.
+ */
 
 import { basename } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
@@ -22,6 +25,7 @@ interface Position {
 // oxlint-disable-next-line import/no-default-export -- a reporter is the default export
 export default async function* interopTable(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const cells = new Map<string, Map<string, Cell>>();
+  const behaviours = new Map<string, Map<string, Cell>>();
   const positions = new Map<string, Position>();
   const files = new Set<string>();
   for await (const { type, data } of events) {
@@ -40,15 +44,18 @@ export default async function* interopTable(events: AsyncIterable<TestEvent>): A
     if ((at.hadInner[nesting] === true || data.details.type === 'suite') && !ownFailure) continue;
     const topic = basename(file, '.test.ts');
     files.add(topic);
-    const cell = cellOf(cells, serverOf(at.names.slice(0, nesting + 1)), topic);
-    if (data.skip !== undefined) cell.skipped += 1;
-    else if (type === 'test:pass') cell.passed += 1;
-    else {
-      cell.failed += 1;
+    const names = at.names.slice(0, nesting + 1);
+    const counted = [cellOf(cells, serverOf(names), topic)];
+    if (SERVERS.includes(names.at(-2) ?? '')) counted.push(cellOf(behaviours, name, serverOf(names)));
+    for (const cell of counted)
+      cell[data.skip !== undefined ? 'skipped' : type === 'test:pass' ? 'passed' : 'failed'] += 1;
+    if (type === 'test:fail') {
       yield `FAILED ${topic}: ${at.names.slice(0, nesting + 1).join(' > ')}\n  ${explain(data.details.error)}\n`;
     }
   }
-  yield render(cells, [...files].toSorted());
+  yield render('server', cells, SERVERS.concat(OTHERS), [...files].toSorted());
+  const shared = [...behaviours].filter(([, row]) => row.size > 1).map(([name]) => name);
+  if (shared.length > 0) yield `\n${render('behaviour', behaviours, shared, POP3_SERVERS)}`;
 }
 
 function isSubtestFailure(error: Error): boolean {
@@ -73,13 +80,18 @@ function cellOf(cells: Map<string, Map<string, Cell>>, server: string, topic: st
   return cell;
 }
 
-function render(cells: ReadonlyMap<string, ReadonlyMap<string, Cell>>, topics: readonly string[]): string {
-  const rows = [['server', ...topics]];
-  for (const server of [...SERVERS, OTHERS]) {
-    const row = cells.get(server);
-    if (row !== undefined) rows.push([server, ...topics.map((topic) => words(row.get(topic)))]);
+function render(
+  corner: string,
+  cells: ReadonlyMap<string, ReadonlyMap<string, Cell>>,
+  names: readonly string[],
+  columns: readonly string[],
+): string {
+  const rows = [[corner, ...columns]];
+  for (const name of names) {
+    const row = cells.get(name);
+    if (row !== undefined) rows.push([name, ...columns.map((column) => words(row.get(column)))]);
   }
-  const widths = topics.concat('').map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
   return rows.map((row) => `${row.map((text, column) => text.padEnd(widths[column] ?? 0)).join('  ')}\n`).join('');
 }
 
