@@ -93,6 +93,11 @@ function context(configPath: string | undefined, json: boolean): Context {
       stop.abort(signal);
     });
   }
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // Whoever read it has seen enough (`| head`): that is no reason to drop what is in flight.
+    if (error.code !== 'EPIPE') throw error;
+    stop.abort('EPIPE');
+  });
   return {
     configPath,
     env: process.env,

@@ -1,155 +1,108 @@
 /**
- * The demo: a sandbox maildrop, an SMTP server and a webhook in this process, and between them the real worker with its real
- * queue and its real embedded Redis, in a temporary folder that is gone afterwards.
+ * The demo: a sandbox in this process, and in it the real worker with its real queue and its real embedded Redis. It tells
+ * what happens as it happens, compares what lay in the maildrop with what arrived, and leaves nothing behind.
  */
 
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { pino } from 'pino';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
 import { openEngine } from '../app.ts';
-import { loadConfig } from '../config/load.ts';
 import { explainProblems } from '../config/explain.ts';
-import { ProcessEvents } from '../ops/events.ts';
+import { loadConfig } from '../config/load.ts';
+import { Failure } from '../failure.ts';
+import type { ProcessEvents } from '../ops/events.ts';
+import { printable } from '../untrusted.ts';
 import { Worker } from '../worker.ts';
-import { demoMail } from './mail.ts';
-import type { DemoMessage } from './mail.ts';
-import { Maildrop } from './maildrop.ts';
-import { openSmtp, openWebhook } from './receivers.ts';
-import type { Receiver } from './receivers.ts';
+import { Course } from './course.ts';
+import { Narrator } from './narrator.ts';
+import type { Tell } from './narrator.ts';
+import { ACCOUNT, Sandbox } from './sandbox.ts';
+import type { DemoRow, Scene } from './sandbox.ts';
 
-/** The demo gives up after this. Milliseconds. */
+/** It gives up after this. Milliseconds. */
 const TIME_LIMIT = 50_000;
-/** Retries come in seconds here, not minutes, so that one can be watched. */
-const BACKOFF = { base: 2000, cap: 4000 };
+/** Retries come within seconds here, not minutes, so that one can be watched. */
+const BACKOFF = { base: 4000, cap: 4000 };
 
-export interface DemoRow {
-  readonly title: string;
-  readonly octets: number;
-  readonly sha256: string;
-  /** How often each destination got exactly these octets. */
-  readonly smtp: number;
-  readonly webhook: number;
+export interface DemoOptions {
+  /** Gets the scene before anything happens. */
+  readonly set: (scene: Scene) => void;
+  /** Gets the story, a moment at a time. */
+  readonly tell: Tell;
+  /** Where what the story does not tell is logged. */
+  readonly log: ProcessEvents['log'];
+  readonly stop: AbortSignal;
 }
 
 export interface DemoResult {
   readonly rows: readonly DemoRow[];
   /** Messages left in the maildrop. */
   readonly left: number;
+  /** True if the maildrop is empty and every octet arrived everywhere, once. */
   readonly ok: boolean;
+  /** True if it was told to stop before its end. */
+  readonly stopped: boolean;
 }
 
-/** A line of the worker's log about a message. */
-export interface DemoEvent {
-  readonly title: string;
-  readonly event: string;
-  readonly destination: string;
-  readonly said: string;
+/** Runs it. @throws Failure if there is no redis-server, or nothing can be written */
+export async function runDemo(options: DemoOptions): Promise<DemoResult> {
+  const { tell, stop } = options;
+  const course = new Course(tell, AbortSignal.any([stop, AbortSignal.timeout(TIME_LIMIT)]));
+  await using sandbox = await Sandbox.open(course.tell);
+  await work(sandbox, course, options);
+  const rows = sandbox.rows();
+  const ok = rows.every((row) => row.deleted && row.inbox === 'same' && row.helpdesk === 'same');
+  return { rows, left: sandbox.left, ok, stopped: stop.aborted };
 }
 
-/** Runs it. @param tell gets the story as it happens. @throws Failure if there is no redis-server */
-export async function runDemo(tell: (event: DemoEvent) => void, stop: AbortSignal): Promise<DemoResult> {
-  const mail = demoMail('sender.example');
-  const titles = new Map(mail.map(({ title }, index) => [`demo-${index + 1}`, title]));
-  const folder = await mkdtemp(join(tmpdir(), 'mailferry-demo-'));
-  const secret = `whsec_${randomBytes(24).toString('base64')}`;
-  const maildrop = await Maildrop.open(mail.map(({ octets }, index) => ({ uniqueId: `demo-${index + 1}`, octets })));
-  const smtp = await openSmtp(greylisting(mail));
-  const webhook = await openWebhook(secret);
-  try {
-    const path = join(folder, 'mailferry.yaml');
-    await writeFile(path, configText(folder, maildrop.port, smtp.port, webhook.port, secret), { mode: 0o600 });
-    await work(path, titles, tell, async () => {
-      const end = performance.now() + TIME_LIMIT;
-      while (!stop.aborted && performance.now() < end && maildrop.messages.length > 0) await sleep(50);
-    });
-    const rows = mail.map((message) => rowOf(message, smtp, webhook));
-    const left = maildrop.messages.length;
-    return { rows, left, ok: left === 0 && rows.every((row) => row.smtp === 1 && row.webhook === 1) };
-  } finally {
-    await Promise.all([maildrop.close(), smtp.close(), webhook.close()]);
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-/** The real worker, until `done`. */
-async function work(
-  path: string,
-  titles: ReadonlyMap<string, string>,
-  tell: (event: DemoEvent) => void,
-  done: () => Promise<void>,
-): Promise<void> {
-  const { config, problems } = await loadConfig(path, {}, '/');
-  if (!config) throw new Error(explainProblems(problems, false));
-  const log = pino({ level: 'info' }, { write: (line: string) => retell(line, titles, tell) });
-  const events = new ProcessEvents(log);
+/** Wires the worker as `run` does, but for its backoff, and ends it when the maildrop is empty. */
+async function work(sandbox: Sandbox, course: Course, { set, log }: DemoOptions): Promise<void> {
+  const { config, problems } = await loadConfig(sandbox.configPath, {}, sandbox.scene.folder);
+  if (!config || problems.length > 0) throw new Error(explainProblems(problems, false));
+  const events = new Narrator(log, course.tell);
   const engine = await openEngine(config, events, { deliveryBackoff: BACKOFF });
-  const worker = new Worker(engine, events);
   try {
-    await worker.start();
-    await done();
+    set(sandbox.scene);
+    const worker = new Worker(engine, events);
+    try {
+      await worker.start();
+      // Only the two that the SMTP server objects to are left: one helps itself, for the other a person steps in.
+      if (await course.reached(() => course.hasTold('quarantined') && sandbox.left <= 2)) {
+        sandbox.lift();
+        await retry(sandbox.configPath, course);
+        await course.reached(() => sandbox.left === 0);
+      }
+    } finally {
+      await worker.close();
+    }
   } finally {
-    await worker.close();
     await engine.close();
   }
 }
 
-function retell(line: string, titles: ReadonlyMap<string, string>, tell: (event: DemoEvent) => void): void {
-  const {
-    msg,
-    uniqueId,
-    destination = '',
-    said = '',
-    reason = '',
-    deleted = 0,
-  } = JSON.parse(line) as Record<string, string>;
-  const title = titles.get(uniqueId ?? '');
-  if (title !== undefined) tell({ title, event: msg ?? '', destination, said: said || reason });
-  else if (msg === 'polled' && Number(deleted) > 0)
-    tell({
-      title: '',
-      event: `session ended with QUIT: ${deleted} deleted from the server`,
-      destination: '',
-      said: '',
-    });
-}
-
-/** A server that says "later" to one message, once. */
-function greylisting(mail: readonly DemoMessage[]): (octets: Buffer) => string | undefined {
-  const waiting = new Set(mail.filter(({ deferredOnce }) => deferredOnce));
-  return (octets) => {
-    const found = [...waiting].find((message) => octets.includes(message.octets));
-    if (!found) return undefined;
-    waiting.delete(found);
-    return '451 4.7.1 Greylisted, please try again later';
-  };
-}
-
-function rowOf({ title, octets }: DemoMessage, smtp: Receiver, webhook: Receiver): DemoRow {
-  const wanted = sha256(octets);
-  return {
-    title,
-    octets: octets.length,
-    sha256: wanted,
-    // At SMTP one Received: field stands on top; what is below it must be the same.
-    smtp: smtp.taken.filter((taken) => sha256(taken.subarray(Math.max(0, taken.length - octets.length))) === wanted)
-      .length,
-    webhook: webhook.taken.filter((taken) => sha256(taken) === wanted).length,
-  };
-}
-
-function sha256(octets: Buffer): string {
-  return createHash('sha256').update(octets).digest('hex');
-}
-
-function configText(folder: string, pop3: number, smtp: number, webhook: number, secret: string): string {
-  return `dataDir: ${JSON.stringify(join(folder, 'data'))}
-destinations:
-  smtp: { type: smtp, host: 127.0.0.1, port: ${smtp}, security: none, to: [jane@new.example], from: jane@new.example }
-  webhook: { type: webhook, url: "http://127.0.0.1:${webhook}/inbound", secret: ${secret}, format: raw, allowPrivate: true }
-accounts:
-  sandbox: { host: 127.0.0.1, port: ${pop3}, security: none, user: jane, password: sandbox, every: 10s, deliverTo: [smtp, webhook] }
-`;
+/** What a person would type: the program itself, in a process of its own beside the worker. */
+async function retry(configPath: string, { tell, signal }: Course): Promise<void> {
+  const words = ['messages', 'retry', ACCOUNT, '--all'];
+  const program = process.argv[1] ?? '';
+  const child = spawn(process.execPath, [...process.execArgv, program, '--config', configPath, ...words], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  // Gone before the folder is: what lives on there would start Redis again.
+  const kill = (): void => void child.kill('SIGKILL');
+  signal.addEventListener('abort', kill);
+  process.prependListener('exit', kill);
+  try {
+    const [out, err, [code]] = await Promise.all([
+      text(child.stdout),
+      text(child.stderr),
+      once(child, 'close') as Promise<[number | null]>,
+    ]);
+    if (signal.aborted) return;
+    const said = printable((out + err).trim(), 1000);
+    if (code !== 0) throw new Failure(`mailferry ${words.join(' ')}: ${said}`, { scope: 'process', code: 'demo' });
+    tell({ event: 'command', words: `mailferry ${words.join(' ')}`, said });
+  } finally {
+    signal.removeEventListener('abort', kill);
+    process.off('exit', kill);
+  }
 }

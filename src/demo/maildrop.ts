@@ -1,28 +1,45 @@
-/** A sandbox POP3 server for the demo: one maildrop in memory, on loopback. It deletes at QUIT and not before (RFC 1939 §6). */
+/**
+ * A sandbox maildrop: its messages lie in memory, a POP3 server on loopback shows them. One session at a time, and nothing
+ * goes away but at the QUIT of a session that asked for it (RFC 1939 §6).
+ */
 
+import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
+import { MaildropSession } from './maildrop-session.ts';
+import type { MaildropMessage } from './maildrop-session.ts';
 
-export interface MaildropMessage {
-  readonly uniqueId: string;
-  readonly octets: Buffer;
+/** RFC 1939 §3 allows a server to hang up after ten idle minutes, and no sooner. Milliseconds. */
+const IDLE_LIMIT = 10 * 60_000;
+/** RFC 2449 §4: a command line, its line end included. Octets. */
+const LINE_LIMIT = 255;
+
+export interface MaildropOptions {
+  readonly user: string;
+  readonly password: string;
+  /** Told when RETR is answered, and when QUIT has deleted. */
+  readonly onRetrieved?: (message: MaildropMessage) => void;
+  readonly onDeleted?: (messages: readonly MaildropMessage[]) => void;
 }
 
-const CAPABILITIES = ['TOP', 'UIDL', 'USER', 'PIPELINING', 'RESP-CODES', 'IMPLEMENTATION mailferry-demo'];
-
 export class Maildrop {
+  readonly #options: MaildropOptions;
   readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
   #messages: readonly MaildropMessage[];
+  #locked = false;
 
-  private constructor(messages: readonly MaildropMessage[]) {
+  private constructor(messages: readonly MaildropMessage[], options: MaildropOptions) {
     this.#messages = messages;
-    this.#server = createServer((socket) => serve(socket, this));
+    this.#options = options;
+    this.#server = createServer((socket) => this.#serve(socket));
   }
 
   /** Listens on a free port. */
-  static async open(messages: readonly MaildropMessage[]): Promise<Maildrop> {
-    const maildrop = new Maildrop(messages);
-    await new Promise<void>((resolve) => maildrop.#server.listen(0, '127.0.0.1', resolve));
+  static async open(messages: readonly MaildropMessage[], options: MaildropOptions): Promise<Maildrop> {
+    const maildrop = new Maildrop(messages, options);
+    maildrop.#server.listen(0, '127.0.0.1');
+    await once(maildrop.#server, 'listening');
     return maildrop;
   }
 
@@ -30,112 +47,69 @@ export class Maildrop {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /** What lies there now. */
   get messages(): readonly MaildropMessage[] {
     return this.#messages;
   }
 
-  remove(deleted: ReadonlySet<MaildropMessage>): void {
-    this.#messages = this.#messages.filter((message) => !deleted.has(message));
-  }
-
   async close(): Promise<void> {
-    await new Promise((resolve) => this.#server.close(resolve));
-  }
-}
-
-function serve(socket: Socket, maildrop: Maildrop): void {
-  const session = new Session(socket, maildrop);
-  let rest = '';
-  socket.setNoDelay(true);
-  socket.on('error', () => socket.destroy());
-  socket.on('data', (chunk) => {
-    const lines = (rest + chunk.toString('latin1')).split('\r\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) session.answer(line);
-  });
-  session.say('+OK mailferry demo maildrop');
-}
-
-class Session {
-  readonly #socket: Socket;
-  readonly #maildrop: Maildrop;
-  readonly #deleted = new Set<MaildropMessage>();
-  #messages: readonly MaildropMessage[] | undefined;
-
-  constructor(socket: Socket, maildrop: Maildrop) {
-    this.#socket = socket;
-    this.#maildrop = maildrop;
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    await once(this.#server, 'close');
   }
 
-  say(line: string): void {
-    this.#socket.write(`${line}\r\n`, 'latin1');
+  /** The exclusive-access lock (RFC 1939 §4). @returns undefined while another session has it */
+  #lock(): { readonly messages: readonly MaildropMessage[]; release(): void } | undefined {
+    if (this.#locked) return undefined;
+    this.#locked = true;
+    return { messages: this.#messages, release: () => (this.#locked = false) };
   }
 
-  answer(line: string): void {
-    const [verb = '', ...args] = line.split(' ');
-    const command = verb.toUpperCase();
-    if (command === 'CAPA') this.#list('+OK', CAPABILITIES);
-    else if (command === 'QUIT') this.#quit();
-    else if (command === 'USER') this.say('+OK');
-    else if (command === 'PASS') this.#open();
-    else if (this.#messages === undefined) this.say('-ERR log in first');
-    else this.#transaction(command, args, this.#messages);
+  #delete(deleted: readonly MaildropMessage[]): void {
+    this.#messages = this.#messages.filter((message) => !deleted.includes(message));
+    if (deleted.length > 0) this.#options.onDeleted?.(deleted);
   }
 
-  #open(): void {
-    this.#messages = this.#maildrop.messages;
-    this.say(`+OK ${this.#messages.length} messages`);
+  #serve(socket: Socket): void {
+    const { user, password, onRetrieved } = this.#options;
+    const session = new MaildropSession({
+      isOwner: (name, word) => name === user && word === password,
+      lock: () => this.#lock(),
+      retrieved: (message) => onRetrieved?.(message),
+      update: (deleted) => this.#delete(deleted),
+    });
+    this.#sockets.add(socket);
+    socket.setNoDelay(true);
+    socket.setTimeout(IDLE_LIMIT, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => {
+      this.#sockets.delete(socket);
+      session.end();
+    });
+    let pending = Buffer.alloc(0);
+    // Pipelined commands wait in the socket while their answers do (RFC 2449 §6.6).
+    const work = (): void => {
+      while (!socket.writableNeedDrain && !session.ended) {
+        const at = pending.indexOf('\r\n');
+        if (at === -1 ? pending.length >= LINE_LIMIT : at + 2 > LINE_LIMIT) {
+          session.end();
+          socket.end('-ERR line too long\r\n');
+          return;
+        }
+        if (at === -1) break;
+        const line = pending.toString('latin1', 0, at);
+        pending = pending.subarray(at + 2);
+        socket.write(session.answer(line));
+      }
+      if (session.ended) socket.end();
+      else if (socket.writableNeedDrain) socket.pause();
+      else socket.resume();
+    };
+    socket.on('drain', work);
+    socket.on('data', (chunk) => {
+      pending = Buffer.concat([pending, chunk]);
+      work();
+    });
+    socket.write('+OK sandbox maildrop ready\r\n');
   }
-
-  #transaction(command: string, [first, second]: readonly string[], messages: readonly MaildropMessage[]): void {
-    const here = messages.flatMap((message, index) =>
-      this.#deleted.has(message) ? [] : [{ message, number: index + 1 }],
-    );
-    const chosen = here.find(({ number }) => number === Number(first));
-    if (command === 'NOOP') this.say('+OK');
-    else if (command === 'RSET') {
-      this.#deleted.clear();
-      this.say('+OK');
-    } else if (command === 'STAT') {
-      this.say(`+OK ${here.length} ${here.reduce((sum, { message }) => sum + message.octets.length, 0)}`);
-    } else if ((command === 'LIST' || command === 'UIDL') && first === undefined) {
-      this.#list(
-        '+OK',
-        here.map(({ message, number }) => `${number} ${described(command, message)}`),
-      );
-    } else if (chosen === undefined) this.say('-ERR no such message or command');
-    else if (command === 'LIST' || command === 'UIDL')
-      this.say(`+OK ${chosen.number} ${described(command, chosen.message)}`);
-    else if (command === 'RETR') this.#message(chosen.message.octets);
-    else if (command === 'TOP') this.#message(top(chosen.message.octets, Number(second)));
-    else if (command === 'DELE') {
-      this.#deleted.add(chosen.message);
-      this.say('+OK marked');
-    } else this.say('-ERR no such command');
-  }
-
-  #quit(): void {
-    this.#maildrop.remove(this.#deleted);
-    this.#socket.end(`+OK ${this.#deleted.size} deleted\r\n`);
-  }
-
-  #list(status: string, lines: readonly string[]): void {
-    this.say([status, ...lines, '.'].join('\r\n'));
-  }
-
-  #message(octets: Buffer): void {
-    const text = octets.toString('latin1');
-    const stuffed = (text.startsWith('.') ? `.${text}` : text).replaceAll('\r\n.', '\r\n..');
-    this.say(`+OK ${octets.length} octets\r\n${stuffed}${stuffed.endsWith('\r\n') ? '' : '\r\n'}.`);
-  }
-}
-
-function described(command: 'LIST' | 'UIDL', { uniqueId, octets }: MaildropMessage): string {
-  return command === 'LIST' ? String(octets.length) : uniqueId;
-}
-
-function top(octets: Buffer, lines: number): Buffer {
-  const end = octets.indexOf('\r\n\r\n') + 4;
-  const body = octets.subarray(end).toString('latin1').split('\r\n').slice(0, lines);
-  return Buffer.concat([octets.subarray(0, end), Buffer.from(body.map((line) => `${line}\r\n`).join(''), 'latin1')]);
 }
