@@ -1,0 +1,146 @@
+/**
+ * Breaks one rule of the promises after the other in a copy of the source, and shows that a test fails for each:
+ * `npm run test:mutations`. A rule that can be broken unseen is a rule that nothing holds.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+interface Mutation {
+  readonly rule: string;
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+  readonly tests: readonly string[];
+}
+
+const MODEL = ['test/sync/model.test.ts'];
+const ROOT = join(import.meta.dirname, '..');
+
+const MUTATIONS: readonly Mutation[] = [
+  {
+    rule: 'every destination must confirm before the delete',
+    file: 'src/sync/wanted.ts',
+    find: 'const isDone = states.every(',
+    replace: 'const isDone = states.some(',
+    tests: ['test/sync/wanted.test.ts', ...MODEL],
+  },
+  {
+    rule: 'a confirmed delivery is not made again',
+    file: 'src/sync/plan.ts',
+    find: "record?.state === 'confirmed' || record?.state === 'rejected' ||",
+    replace: "record?.state === 'rejected' ||",
+    tests: MODEL,
+  },
+  {
+    rule: 'a unique-id that came back after its message was deleted is doubted',
+    file: 'src/sync/identity.ts',
+    find: "if (entry.state === 'deleted' || entry.state === 'deleting' || entry.absences > 0) return true;",
+    replace: '',
+    tests: MODEL,
+  },
+  {
+    rule: 'twins are told apart by fingerprint',
+    file: 'src/sync/identity.ts',
+    find: 'const candidates = entries.filter((each) => each.fingerprint === fingerprint);',
+    replace: 'const candidates = entries.filter((each) => each.fingerprint !== "?");',
+    tests: MODEL,
+  },
+  {
+    rule: 'a changed size is doubted',
+    file: 'src/sync/identity.ts',
+    find: 'return row.size !== entry.size && row.size !== -1 && entry.size !== -1;',
+    replace: 'return false;',
+    tests: ['test/sync/identity.test.ts'],
+  },
+  {
+    rule: 'one absence forgets nothing',
+    file: 'src/sync/plan.ts',
+    find: 'if (absences >= 2 && (gone || now - absentSince >= DAY))',
+    replace: 'if (absences >= 1)',
+    tests: ['test/sync/plan.test.ts'],
+  },
+  {
+    rule: 'an empty listing after a full one counts for nothing',
+    file: 'src/sync/plan.ts',
+    find: 'if (!gone && rows.length + quiet === 0 && !wasEmpty) return;',
+    replace: '',
+    tests: ['test/sync/plan.test.ts'],
+  },
+  {
+    rule: 'a delete that QUIT did not prove is sent again',
+    file: 'src/sync/plan.ts',
+    find: "    case 'deleting':\n    case 'deleted':\n      return { do: 'delete', entry };",
+    replace: "    case 'deleting':\n    case 'deleted':\n      return NOTHING;",
+    tests: MODEL,
+  },
+  {
+    rule: 'what was skipped is never delivered',
+    file: 'src/sync/plan.ts',
+    find: "if (first && policy.firstPoll === 'skip') {",
+    replace: "if (first && policy.firstPoll === 'deliver') {",
+    tests: ['test/sync/plan.test.ts'],
+  },
+  {
+    rule: 'an illegal step throws',
+    file: 'src/sync/entry.ts',
+    find: 'if (!STEPS[entry.state].includes(state)) throw',
+    replace: 'if (false) throw',
+    tests: ['test/sync/entry.test.ts'],
+  },
+  {
+    rule: 'a write under an old token is refused',
+    file: 'src/store/scripts.ts',
+    find: "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply",
+    replace: 'if false then return redis.error_reply',
+    tests: ['test/store/ledger.test.ts'],
+  },
+  {
+    rule: 'a lease is given to one holder',
+    file: 'src/store/scripts.ts',
+    find: "if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end",
+    replace: '',
+    tests: ['test/store/lease.test.ts'],
+  },
+  {
+    rule: 'an attempt that a crash cut off counts as in doubt',
+    file: 'src/sync/entry.ts',
+    find: "+ (before?.state === 'started' ? 1 : 0)",
+    replace: '+ 0',
+    tests: ['test/sync/entry.test.ts'],
+  },
+];
+
+function run(mutation: Mutation): 'caught' | 'missed' | 'stale' {
+  const copy = mkdtempSync(join(tmpdir(), 'mf-mutation-'));
+  try {
+    for (const name of ['src', 'test', 'package.json', 'tsconfig.json', 'config'])
+      cpSync(join(ROOT, name), join(copy, name), { recursive: true });
+    symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+    const path = join(copy, mutation.file);
+    const source = readFileSync(path, 'utf8');
+    if (!source.includes(mutation.find)) return 'stale';
+    writeFileSync(path, source.replace(mutation.find, mutation.replace));
+    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+    const result = spawnSync(process.execPath, ['--test', ...mutation.tests], {
+      cwd: copy,
+      env,
+      stdio: 'ignore',
+      timeout: 120_000,
+    });
+    return result.status === 0 ? 'missed' : 'caught';
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+let failed = 0;
+for (const mutation of MUTATIONS) {
+  const verdict = run(mutation);
+  if (verdict !== 'caught') failed += 1;
+  process.stdout.write(`${verdict.padEnd(7)} ${mutation.rule}\n`);
+}
+process.stdout.write(`${MUTATIONS.length - failed} passed, ${failed} failed\n`);
+process.exitCode = failed === 0 ? 0 : 1;
