@@ -16,7 +16,8 @@ import { Breakers } from './store/breakers.ts';
 import { joinEmbeddedRedis } from './store/embedded.ts';
 import type { EmbeddedRedis } from './store/embedded.ts';
 import { Markers } from './store/markers.ts';
-import { inspectRedis, ledgerConnection, unreachable } from './store/redis.ts';
+import { inspectRedis, ledgerConnection } from './store/redis.ts';
+import { unreachable } from './store/redis-error.ts';
 import type { RedisAddress } from './store/redis.ts';
 import { Spool } from './store/spool.ts';
 import { Holds } from './sync/hold.ts';
@@ -54,14 +55,16 @@ export async function openStore(config: Config, events: ProcessEvents): Promise<
   redis.on('ready', () => trouble.over());
   try {
     await redis.connect();
+    trouble.opened();
     const findings = await inspectRedis(redis);
     for (const { fatal, message, remedy } of findings) {
       if (fatal) throw new Failure(message, { scope: 'process', permanent: true, code: 'redis.unfit', remedy });
       events.warning(message, remedy);
     }
   } catch (error) {
+    trouble.close();
     redis.disconnect();
-    throw error instanceof Failure ? error : unreachable(error);
+    throw error instanceof Failure ? error : unreachable(trouble.last ?? error);
   }
   return {
     redis,
@@ -79,6 +82,8 @@ export async function openStore(config: Config, events: ProcessEvents): Promise<
 class RedisTrouble {
   readonly #events: ProcessEvents;
   readonly #embedded: EmbeddedRedis | undefined;
+  /** The first connection's failure is thrown, not logged. */
+  #isOpen = false;
   #away = false;
   #closed = false;
   #restarting = false;
@@ -88,8 +93,16 @@ class RedisTrouble {
     this.#embedded = embedded;
   }
 
+  /** ioredis rejects with no more than "Connection is closed"; this says why. */
+  last: Error | undefined;
+
+  opened(): void {
+    this.#isOpen = true;
+  }
+
   noted(error: Error): void {
-    if (this.#closed) return;
+    this.last = error;
+    if (this.#closed || !this.#isOpen) return;
     if (!this.#away)
       this.#events.redisTrouble(error.message || ('code' in error ? String(error.code) : 'connection lost'));
     this.#away = true;

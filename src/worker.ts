@@ -1,8 +1,10 @@
 /** The worker: schedules, poll jobs, follow-ups, and an end that leaves nothing half done. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Engine } from './app.ts';
 import type { AccountConfig } from './config/types.ts';
+import { reasonOf } from './failure.ts';
 import type { ProcessEvents } from './ops/events.ts';
 import { PollQueue } from './queue/queue.ts';
 import type { PollJobResult } from './queue/queue.ts';
@@ -13,6 +15,12 @@ import type { PollReport } from './sync/poll.ts';
 
 /** How soon a poll job that met another poll of the same account comes again. Milliseconds. */
 const BUSY_AGAIN = 15_000;
+/** How long the end may take: the grace of what is in flight, and a little more. Milliseconds. */
+const CLOSE_LIMIT = 30_000;
+/** The same where nothing is in flight and Redis is away: BullMQ would wait for it for ever. */
+const CLOSE_LIMIT_WITHOUT_REDIS = 2000;
+/** How often the schedules are looked after: a Redis that lost its data has none left. */
+const SCHEDULES_CHECK = 10_000;
 
 export class Worker {
   readonly #engine: Engine;
@@ -20,6 +28,8 @@ export class Worker {
   readonly #connection: Redis;
   readonly #queue: PollQueue;
   readonly #background = new Set<Promise<void>>();
+  #polls = 0;
+  #guard: NodeJS.Timeout | undefined;
   #accounts: ReadonlyMap<string, AccountConfig>;
 
   constructor(engine: Engine, events: ProcessEvents) {
@@ -39,21 +49,49 @@ export class Worker {
   async start(): Promise<void> {
     this.#events.schedules(await this.#queue.setSchedules(this.#accounts));
     this.#queue.start(async (name) => await this.#process(name));
+    this.#guard = setInterval(() => void this.#guardSchedules(), SCHEDULES_CHECK);
   }
 
   /** Takes no new job, finishes those under way and the deliveries they left, and lets go of everything but the engine. */
   async close(): Promise<void> {
+    clearInterval(this.#guard);
     this.#engine.stop();
-    await this.#queue.close();
-    await Promise.all(this.#background);
+    const closed = this.#finish();
+    const began = performance.now();
+    while (!(await Promise.race([closed, sleep(100, false, { ref: true })]))) {
+      const isAlone = this.#connection.status !== 'ready' && this.#polls + this.#background.size === 0;
+      if (performance.now() - began > (isAlone ? CLOSE_LIMIT_WITHOUT_REDIS : CLOSE_LIMIT)) break;
+    }
     this.#connection.disconnect();
+  }
+
+  async #finish(): Promise<true> {
+    try {
+      await this.#queue.close();
+      await Promise.all(this.#background);
+    } catch (error) {
+      this.#events.queueTrouble(reasonOf(error));
+    }
+    return true;
+  }
+
+  /** Sets schedules again that are gone: without them no account would ever be polled again. */
+  async #guardSchedules(): Promise<void> {
+    if (this.#connection.status !== 'ready') return;
+    try {
+      if (await this.#queue.hasSchedules(this.#accounts)) return;
+      this.#events.schedules(await this.#queue.setSchedules(this.#accounts));
+    } catch (error) {
+      this.#events.queueTrouble(reasonOf(error));
+    }
   }
 
   async #process(name: string): Promise<PollJobResult> {
     const account = this.#accounts.get(name);
     // A job of an account that has left the config, or that another worker's config holds.
     if (!account || this.#engine.tools.stop.aborted) return { followUp: 0 };
-    const report = await poll(account, this.#engine.tools);
+    this.#polls += 1;
+    const report = await poll(account, this.#engine.tools).finally(() => (this.#polls -= 1));
     if ('background' in report && report.background) this.#watch(name, report.background);
     return { followUp: this.#followUp(report) };
   }

@@ -47,6 +47,8 @@ export const run: Command = {
         await worker.close();
         await heartbeat.stop();
         await engine.close();
+        // A connection that still tries to reach a Redis that is away must not keep the process alive.
+        setTimeout(() => process.exit(), 1000).unref();
       }
       events.stopped();
       return EXIT.done;

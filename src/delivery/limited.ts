@@ -19,6 +19,7 @@ export function withLimits(destination: Destination, limit: number, timeout: num
     async deliver(delivery: Delivery): Promise<Outcome> {
       if (!(await gate.enter(delivery.signal))) return stopped();
       try {
+        if (delivery.mayBegin && !(await delivery.mayBegin())) return stopped();
         return await withDeadline(delivery.signal, timeout, 'not finished', (signal) =>
           destination.deliver({ ...delivery, signal }),
         );

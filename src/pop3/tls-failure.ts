@@ -29,12 +29,16 @@ export type TlsReason =
   | 'stopped'
   | 'other';
 
+/** These stay as they are until a person changes something. */
+const LASTING: ReadonlySet<TlsReason> = new Set(['name', 'issuer', 'fingerprint', 'plaintext', 'client', 'file']);
+
 export class TlsFailure extends Pop3Error {
   readonly reason: TlsReason;
 
   constructor(server: string, reason: TlsReason, what: string, remedy?: string, cause?: unknown) {
     super(`no TLS with ${server}: ${what}`, {
       kind: 'tls',
+      permanent: LASTING.has(reason),
       server,
       cause,
       ...(remedy === undefined ? {} : { remedy }),
@@ -54,7 +58,7 @@ export function fingerprintOf(certificate: X509Certificate): string {
  * @param name what the certificate should be for
  */
 export function certificateFailure(server: string, code: string, name: string, found: X509Certificate): TlsFailure {
-  const pin = `\`tls.fingerprint: ${fingerprintOf(found)}\``;
+  const pin = `\`fingerprint: ${fingerprintOf(found)}\``;
   const cause = new Error(code);
   switch (code) {
     case 'ERR_TLS_CERT_ALTNAME_INVALID': {
@@ -63,7 +67,7 @@ export function certificateFailure(server: string, code: string, name: string, f
       const remedy =
         names === ''
           ? `If this is the right server, pin its certificate: ${pin}.`
-          : 'If one of these is the right server, use it as `host`, or as `tls.serverName`.';
+          : 'If one of these is the right server, use it as `host`, or as `serverName`.';
       return new TlsFailure(server, 'name', `the certificate is for ${list}, not for ${name}`, remedy, cause);
     }
     case 'CERT_HAS_EXPIRED': {
@@ -82,7 +86,7 @@ export function certificateFailure(server: string, code: string, name: string, f
     case 'CERT_UNTRUSTED': {
       const issuer = found.subject === found.issuer ? 'nobody but itself' : oneLine(found.issuer);
       const remedy =
-        'If this is the right server, name the PEM file of its authority as `tls.caFile`, ' +
+        'If this is the right server, name the PEM file of its authority as `caFile`, ' +
         `or pin its certificate: ${pin}.`;
       const what = `the certificate is signed by ${issuer}, which is not trusted here`;
       return new TlsFailure(server, 'issuer', what, remedy, cause);
@@ -124,7 +128,7 @@ export function handshakeFailure(server: string, error: unknown): TlsFailure {
     case 'ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED':
     case 'ERR_SSL_SSLV3_ALERT_CERTIFICATE_UNKNOWN':
     case 'ERR_SSL_SSLV3_ALERT_CERTIFICATE_REVOKED': {
-      const remedy = 'Check `tls.certFile` and `tls.keyFile`: the server wants a client certificate that it knows.';
+      const remedy = 'Check `certFile` and `keyFile`: the server wants a client certificate that it knows.';
       return new TlsFailure(server, 'client', `the server does not accept our certificate (${code})`, remedy, error);
     }
     case 'ECONNRESET':

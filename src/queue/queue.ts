@@ -76,6 +76,11 @@ export class PollQueue {
     return { added: added.length, changed: changed.length, removed: gone.length };
   }
 
+  /** False if some of these accounts have no scheduler any more. One cheap question. */
+  async hasSchedules(accounts: ReadonlyMap<string, AccountConfig>): Promise<boolean> {
+    return (await this.#queue.getJobSchedulersCount()) >= accounts.size;
+  }
+
   /** One more poll of this account; a follow-up that waits already moves to this time. @param at milliseconds since 1970 */
   async pollSoon(account: string, at: number): Promise<void> {
     const delay = Math.max(0, at - Date.now());
@@ -97,6 +102,8 @@ export class PollQueue {
       settings: { repeatStrategy },
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 100 },
+      // A job that fails takes its schedule with it. However often workers are killed, the next one polls.
+      maxStalledCount: Number.MAX_SAFE_INTEGER,
     });
     worker.on('error', this.#options.onError);
     worker.on('failed', (_job, error) => this.#options.onError(error));

@@ -3,6 +3,7 @@
  * what a worker writes counts only as long as no newer token was given out.
  */
 
+import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { accountKeys } from './keys.ts';
 import { ACQUIRE, RELEASE, RENEW, runScript } from './scripts.ts';
@@ -18,8 +19,8 @@ export interface LeaseOptions {
 
 export class Lease {
   readonly account: string;
-  /** Larger than every token before it. */
-  readonly token: number;
+  /** Never given out before: a count, and something random. */
+  readonly token: string;
   readonly #redis: Redis;
   readonly #time: number;
   readonly #monotonic: () => number;
@@ -28,7 +29,7 @@ export class Lease {
   #timer: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
 
-  private constructor(redis: Redis, account: string, token: number, asked: number, options: LeaseOptions) {
+  private constructor(redis: Redis, account: string, token: string, asked: number, options: LeaseOptions) {
     this.#redis = redis;
     this.account = account;
     this.token = token;
@@ -42,8 +43,9 @@ export class Lease {
   static async acquire(redis: Redis, account: string, options: LeaseOptions = {}): Promise<Lease | undefined> {
     const asked = (options.monotonic ?? (() => performance.now()))();
     const { lease, fence } = accountKeys(account);
-    const token = Number(await runScript(redis, ACQUIRE, [lease, fence, options.leaseTime ?? LEASE_TIME]));
-    return token === 0 ? undefined : new Lease(redis, account, token, asked, options);
+    const nonce = randomBytes(9).toString('base64url');
+    const token = await runScript(redis, ACQUIRE, [lease, fence, options.leaseTime ?? LEASE_TIME, nonce]);
+    return typeof token === 'string' ? new Lease(redis, account, token, asked, options) : undefined;
   }
 
   /** True while no other worker can have got the lease: asked before every step that cannot be undone. */

@@ -18,6 +18,7 @@ import { decodeGroup, encodeGroup, isSettled } from './codec.ts';
 import { accountKeys } from './keys.ts';
 import type { AccountKeys } from './keys.ts';
 import type { Lease } from './lease.ts';
+import { redisFailure } from './redis-error.ts';
 import { runScript, WRITE } from './scripts.ts';
 
 /** Operations in one script: bounds how long Redis is busy with it. */
@@ -244,12 +245,18 @@ export class Ledger {
 }
 
 function asLedgerFailure(error: unknown): LedgerFailure {
+  const remedy = redisFailure(error)?.remedy;
   const fenced = reasonOf(error).startsWith('FENCED');
   return new LedgerFailure(
     fenced
       ? 'Another worker has taken this account over, or the ledger is gone'
       : `Redis does not take the ledger's writes: ${reasonOf(error)}`,
-    { scope: fenced ? 'account' : 'process', code: fenced ? 'ledger.fenced' : 'ledger.write', cause: error },
+    {
+      scope: fenced ? 'account' : 'process',
+      code: fenced ? 'ledger.fenced' : 'ledger.write',
+      cause: error,
+      ...(remedy === undefined ? {} : { remedy }),
+    },
   );
 }
 

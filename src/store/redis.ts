@@ -2,8 +2,8 @@
 
 import { Redis } from 'ioredis';
 import type { RedisOptions } from 'ioredis';
-import { Failure, reasonOf } from '../failure.ts';
 import { printable } from '../untrusted.ts';
+import { unreachable } from './redis-error.ts';
 
 /** Where Redis is. */
 export type RedisAddress =
@@ -87,16 +87,6 @@ export async function inspectRedis(redis: Redis): Promise<RedisFinding[]> {
     });
   }
   return findings;
-}
-
-/** Redis is out of reach, in words an operator can act on. */
-export function unreachable(error: unknown): Failure {
-  return new Failure(`Redis is out of reach: ${reasonOf(error)}`, {
-    scope: 'process',
-    code: 'redis.connect',
-    remedy: 'Start it, or correct "redis" in the config. Mail waits on its servers meanwhile.',
-    cause: error,
-  });
 }
 
 function parseInfo(text: string): Map<string, string> {

@@ -9,13 +9,18 @@ export interface Script {
   readonly lua: string;
 }
 
-/** KEYS lease, fence; ARGV milliseconds. -> the new fencing token, or 0 while another holds the lease. */
+/**
+ * KEYS lease, fence; ARGV milliseconds, nonce. -> the new fencing token, or 0 while another holds the lease. The nonce keeps
+ * a token unique where Redis forgot the last ones (a failover to a replica that lagged behind) and counts them anew.
+ */
 export const ACQUIRE: Script = {
   name: 'mailferryAcquire',
   keys: 2,
   lua: `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-local token = redis.call('INCR', KEYS[2])
+local count = tonumber(string.match(redis.call('GET', KEYS[2]) or '0', '^%d+')) + 1
+local token = string.format('%d-%s', count, ARGV[2])
+redis.call('SET', KEYS[2], token)
 redis.call('SET', KEYS[1], token, 'PX', ARGV[1])
 return token`,
 };

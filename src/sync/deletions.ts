@@ -47,7 +47,12 @@ export class Deletions {
    * @returns how many deletes were committed
    */
   async commit(now: number): Promise<number> {
-    const { ledger } = this.#hold;
+    const { ledger, lease } = this.#hold;
+    if (!lease.isValid && !(await lease.confirm())) {
+      // Another worker may be at work: it will delete what is pending.
+      this.#session.abort();
+      return 0;
+    }
     try {
       await this.#session.quit();
     } catch (error) {

@@ -50,10 +50,14 @@ export class Holds {
   async acquire(account: string): Promise<Hold | undefined> {
     const held = this.#held.get(account);
     if (held) {
-      if (held.polling || !(await held.lease.confirm())) return undefined;
+      if (held.polling) return undefined;
+      // Taken before the wait: two polls may ask at the same time, and the last delivery may end meanwhile.
       held.polling = true;
       held.users += 1;
-      return held;
+      if (await held.lease.confirm()) return held;
+      held.polling = false;
+      await this.release(held);
+      return undefined;
     }
     if (this.#acquiring.has(account)) return undefined;
     this.#acquiring.add(account);
@@ -83,7 +87,7 @@ export class Holds {
   /** Ends one use; the last frees the lease. */
   async release(hold: Hold): Promise<void> {
     hold.users -= 1;
-    if (hold.users > 0) return;
+    if (hold.users > 0 || this.#held.get(hold.lease.account) !== hold) return;
     this.#held.delete(hold.lease.account);
     await hold.lease.release();
   }

@@ -11,6 +11,7 @@ import type { AccountEvents, PollSummary, ProcessEvents } from '../ops/events.ts
 import type { Pop3Client } from '../pop3/client.ts';
 import type { Breakers } from '../store/breakers.ts';
 import type { Markers } from '../store/markers.ts';
+import { redisFailure } from '../store/redis-error.ts';
 import type { Spool } from '../store/spool.ts';
 import type { AccountState, Trouble } from './account.ts';
 import type { Hold, Holds } from './hold.ts';
@@ -80,7 +81,7 @@ export async function poll(account: AccountConfig, tools: PollTools, options: Po
   try {
     hold = await tools.holds.acquire(account.name);
   } catch (error) {
-    const failure = asFailure(error);
+    const failure = redisFailure(error) ?? asFailure(error);
     const trouble = troubleOf(failure, 1, tools, undefined);
     events.pollFailed(failure, trouble.until, trouble.needsPerson);
     return { outcome: 'failed', failure, trouble, background: undefined };
@@ -259,7 +260,7 @@ class Visit {
 
   async #failed(error: unknown, session: Pop3Client | undefined, transfer: Session | undefined): Promise<PollReport> {
     const { ledger } = this.#hold;
-    const failure = asFailure(error);
+    const failure = redisFailure(error) ?? asFailure(error);
     if (failure.code === 'bug') this.#events.bug(error);
     const failures = ledger.state.failures + 1;
     const trouble = troubleOf(failure, failures, this.#tools, ledger.state.trouble, session);

@@ -200,7 +200,9 @@ async function attempt(
         .filter(([, { kind }]) => kind === 'confirmed' || kind === 'rejected')
         .map(([address]) => address),
     ),
-    signal: tools.hardStop,
+    // This process may have been stopped while the delivery waited for its turn, and the account be another worker's.
+    mayBegin: async () => lease.isValid || (await lease.confirm()),
+    signal: AbortSignal.any([tools.hardStop, lease.lost]),
   };
   let outcome: Outcome;
   try {

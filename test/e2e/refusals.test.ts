@@ -52,7 +52,7 @@ describe('a destination refuses', { skip: serversAvailable() ?? false }, () => {
       listed.map(({ state }) => state),
       ['quarantined', 'quarantined'],
     );
-    const said = listed.map(({ deliveries }) => deliveries['inbox']?.said).sort();
+    const said = listed.map(({ deliveries }) => deliveries['inbox']?.said ?? '').sort();
     assert.match(said[0] ?? '', /5\.1\.1 no such user/);
     assert.match(said[1] ?? '', /5\.7\.1 looks like spam/);
     const shown = await world.mailferry.run('messages', 'show', 'isp', listed[0]?.uniqueId ?? '');

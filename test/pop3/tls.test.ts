@@ -170,7 +170,7 @@ suite('TLS', () => {
       const { port } = await serve(context, files);
       const wrong = await failure({ port }, 'issuer');
       assert.match(wrong.remedy ?? '', /caFile/);
-      assert(wrong.remedy?.includes(`tls.fingerprint: ${files.fingerprint}`), wrong.remedy);
+      assert(wrong.remedy?.includes(`fingerprint: ${files.fingerprint}`), wrong.remedy);
       const other = files === signed ? selfSigned : await certificates({ client: 'worker' });
       await failure({ port, tls: { caFile: other.caFile } }, 'issuer');
       await greeted(context, { port, tls: { fingerprint: files.fingerprint } });

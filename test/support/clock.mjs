@@ -1,19 +1,16 @@
 /**
- * Loaded into the program under test (`--import`): its clock of the day is ahead by what the file MAILFERRY_TEST_CLOCK says,
- * in milliseconds. SIGUSR2 reads it again. Timers and the monotonic clock run as ever, as after a jump of the real clock.
+ * Loaded into the program under test (`--import`): its clocks, the monotonic one too, are ahead by what the file
+ * MAILFERRY_TEST_CLOCK says, in milliseconds. Timers run as ever, as after a machine was suspended.
  */
 
 import { readFileSync } from 'node:fs';
 
-const { now } = Date;
 const file = process.env.MAILFERRY_TEST_CLOCK ?? '';
-let ahead = read();
+const now = Date.now.bind(Date);
+const monotonic = performance.now.bind(performance);
 
-function read() {
-  return Number(readFileSync(file, 'utf8'));
-}
+// Read each time: a frozen process must wake up to the new time, not learn of it later.
+const ahead = () => Number(readFileSync(file, 'utf8'));
 
-Date.now = () => now() + ahead;
-process.on('SIGUSR2', () => {
-  ahead = read();
-});
+Date.now = () => now() + ahead();
+performance.now = () => monotonic() + ahead();

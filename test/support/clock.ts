@@ -1,12 +1,11 @@
 /** The clock of a program under test, set by the test: hours pass at once. See `clock.mjs`. */
 
-import { writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Mailferry, RunningWorker } from './mailferry.ts';
+import type { Mailferry } from './mailferry.ts';
 
 export class Clock {
   readonly #file: string;
-  readonly #workers = new Set<RunningWorker>();
   #ahead = 0;
 
   private constructor(file: string) {
@@ -22,14 +21,9 @@ export class Clock {
     return clock;
   }
 
-  /** Tells this one too when time has passed. */
-  follow(worker: RunningWorker): void {
-    this.#workers.add(worker);
-  }
-
   async advance(milliseconds: number): Promise<void> {
     this.#ahead += milliseconds;
-    await writeFile(this.#file, String(this.#ahead));
-    for (const { child, running } of this.#workers) if (running) child.kill('SIGUSR2');
+    await writeFile(`${this.#file}.new`, String(this.#ahead));
+    await rename(`${this.#file}.new`, this.#file);
   }
 }

@@ -72,6 +72,8 @@ export class World {
     owner.after(() => Promise.resolve(redis.disconnect()));
     const world = new World({ pop3, user, hook, inbox, redisServer, redis, mailferry });
     owner.after(async () => {
+      if (process.env['SHOW_LOG'] !== undefined)
+        for (const line of world.log) process.stderr.write(`${JSON.stringify(line)}\n`);
       for (const worker of world.workers) await worker[Symbol.asyncDispose]();
       await mailferry.endRedis();
     });
