@@ -58,6 +58,11 @@ export class Lease {
     return this.#lost.signal;
   }
 
+  /** A write was refused: a newer token was given out. */
+  markLost(): void {
+    this.#lost.abort();
+  }
+
   /** Waits for a renewal if the time is over (this process may have been stopped), so that `isValid` tells the truth. */
   async confirm(): Promise<boolean> {
     if (!this.isValid && !this.#lost.signal.aborted) await this.#renew();

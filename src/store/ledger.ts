@@ -236,7 +236,8 @@ export class Ledger {
         await runScript(this.#redis, WRITE, parameters);
         return;
       } catch (error) {
-        if (reasonOf(error).startsWith('FENCED') || this.#lease.lost.aborted) throw error;
+        if (reasonOf(error).startsWith('FENCED')) this.#lease.markLost();
+        if (this.#lease.lost.aborted) throw error;
         if (failures >= 60) throw error;
         await sleep(Math.min(5000, 100 * 2 ** failures));
       }

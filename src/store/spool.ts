@@ -55,6 +55,8 @@ export class Receiver {
   #gathered = 0;
   #header: Buffer[] = [];
   #headerSize = 0;
+  /** The last octets before the next piece. */
+  #tail: Buffer = Buffer.alloc(0);
   #headerDone = false;
   #size = 0;
   #file: FileHandle | undefined;
@@ -126,12 +128,13 @@ export class Receiver {
   }
 
   #gatherHeader(chunk: Buffer): void {
-    const before = this.#header.at(-1);
     this.#header.push(chunk);
     this.#headerSize += chunk.length;
-    // The empty line may lie across two chunks.
-    const seam = before ? Buffer.concat([before.subarray(-3), chunk.subarray(0, 3)]) : chunk;
-    this.#headerDone = endOfHeader(chunk) >= 0 || seam.includes('\r\n\r\n') || this.#headerSize >= HEADER_LIMIT;
+    // The empty line may lie across pieces, however small they are.
+    const seen = Buffer.concat([this.#tail, chunk]);
+    const isEmptyHeader = this.#headerSize === seen.length && endOfHeader(seen) === 2;
+    this.#headerDone = isEmptyHeader || seen.includes('\r\n\r\n') || this.#headerSize >= HEADER_LIMIT;
+    this.#tail = seen.subarray(-3);
   }
 }
 

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { readdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { suite, test } from 'node:test';
+import * as fc from 'fast-check';
+import { Spool } from '../../src/store/spool.ts';
+import { tempDir } from '../support/temp.ts';
+
+function split(octets: Buffer, sizes: readonly number[]): Buffer[] {
+  const pieces: Buffer[] = [];
+  let at = 0;
+  for (const size of sizes) {
+    if (at >= octets.length) break;
+    pieces.push(octets.subarray(at, at + size));
+    at += size;
+  }
+  if (at < octets.length) pieces.push(octets.subarray(at));
+  return pieces;
+}
+
+suite('the spool', () => {
+  test('small mail in memory, large mail in a file that only we read; the octets as they came', async (t) => {
+    const dataDir = await tempDir(t);
+    const spool = await Spool.open(dataDir);
+    for (const size of [0, 1, 1000, 256 * 1024, 256 * 1024 + 1, 3_000_000]) {
+      const octets = Buffer.concat([Buffer.from('A: b\r\n\r\n'), randomBytes(size)]).subarray(0, size);
+      const receiver = spool.receive();
+      // As the client does it: pieces come in one turn, whether earlier writes have ended or not.
+      await Promise.all(
+        split(
+          octets,
+          Array.from({ length: 60 }, () => 60_000),
+        ).map(async (piece) => await receiver.write(piece)),
+      );
+      const message = await receiver.finish();
+      assert.equal(message.size, size);
+      assert.equal(message.sha256, createHash('sha256').update(octets).digest('hex'));
+      assert.ok(
+        octets.equals(await buffer(message.open())) && octets.equals(await buffer(message.open())),
+        'as often as asked for',
+      );
+      assert.equal(message.bytes === undefined, size > 256 * 1024);
+      for (const name of await readdir(join(dataDir, 'spool')))
+        assert.equal((await stat(join(dataDir, 'spool', name))).mode & 0o777, 0o600);
+      await message.release();
+      await message.release();
+      assert.deepEqual(await readdir(join(dataDir, 'spool')), []);
+    }
+  });
+
+  test('the header is found wherever the network cuts', async (t) => {
+    const spool = await Spool.open(await tempDir(t));
+    const octets = Buffer.from('Subject: s\r\nTo: t\r\n\r\nbody\r\n\r\nmore\r\n');
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 10, maxLength: 40 }), async (sizes) => {
+        const receiver = spool.receive();
+        for (const piece of split(octets, sizes)) await receiver.write(piece);
+        assert.equal((await receiver.finish()).header.toString(), 'Subject: s\r\nTo: t\r\n\r\n');
+      }),
+    );
+  });
+
+  test('a retrieval that failed leaves nothing', async (t) => {
+    const dataDir = await tempDir(t);
+    const spool = await Spool.open(dataDir);
+    const receiver = spool.receive();
+    void receiver.write(randomBytes(2_000_000));
+    await receiver.discard();
+    assert.deepEqual(await readdir(join(dataDir, 'spool')), []);
+  });
+
+  test('what a killed process left is swept; what a living one has is not', async (t) => {
+    const dataDir = await tempDir(t);
+    await Spool.open(dataDir);
+    await writeFile(join(dataDir, 'spool/4194300-1'), 'left');
+    await writeFile(join(dataDir, `spool/${process.pid}-77`), 'in use');
+    await Spool.open(dataDir);
+    assert.deepEqual(await readdir(join(dataDir, 'spool')), [`${process.pid}-77`]);
+  });
+
+  test('a folder that cannot be written says so', async (t) => {
+    const file = join(await tempDir(t), 'file');
+    await writeFile(file, '');
+    await assert.rejects(Spool.open(file), { code: 'spool.write' });
+  });
+});
