@@ -1,8 +1,9 @@
-/** `npm run generate`: writes what is made from the schema. A test fails when the files and the schema have drifted apart. */
+/** `npm run generate`: writes what is made from the schema and from the failure policy. A test fails when they have drifted apart. */
 
 import { writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { publishedSchema } from './json-schema.ts';
+import { failuresPage } from '../sync/failures.ts';
 import { referencePage } from './reference.ts';
 
 /** The generated files, by path from the top of the project. */
@@ -10,6 +11,7 @@ export function generatedFiles(): ReadonlyMap<string, string> {
   return new Map([
     ['config/mailferry.schema.json', `${JSON.stringify(publishedSchema(), undefined, 2)}\n`],
     ['docs/configuration.md', referencePage()],
+    ['docs/failures.md', failuresPage()],
   ]);
 }
 

@@ -25,15 +25,18 @@ export const RETRIEVAL_ATTEMPTS = 5;
 export const AMBIGUOUS_LOGINS = 3;
 
 /**
- * Full jitter over the upper half: between half the ceiling and the ceiling, so that a retry is neither immediate nor in
- * step with the others.
+ * Full jitter: anywhere below the ceiling, so that what failed together does not come back together; but never at once.
  * @param failures so far, from 1
  * @param random in [0, 1)
- * @returns milliseconds
+ * @returns milliseconds, at least a tenth of `base`
  */
 export function backoff({ base, cap }: Backoff, failures: number, random: number): number {
-  const ceiling = Math.min(cap, base * 2 ** Math.min(30, Math.max(0, failures - 1)));
-  return Math.round(ceiling * (0.5 + random / 2));
+  return Math.round(Math.max(base / 10, ceilingOf({ base, cap }, failures) * random));
+}
+
+/** The longest that `backoff` may give. */
+export function ceilingOf({ base, cap }: Backoff, failures: number): number {
+  return Math.min(cap, base * 2 ** Math.min(30, Math.max(0, failures - 1)));
 }
 
 export interface DeliveryVerdict {
@@ -82,6 +85,8 @@ export interface Hold {
 /** When an account whose session failed is tried next. @param failures failed sessions in a row, this one included */
 export function afterSession(failure: SessionFailure, failures: number, now: number, random: number): Hold {
   const wait = (schedule: Backoff): number => now + backoff(schedule, failures, random);
+  // Never early: each refused login brings the account nearer to being locked.
+  const login = now + Math.round(ceilingOf(LOGIN_BACKOFF, failures) * (0.5 + random / 2));
   const code = failure.responseCode?.toUpperCase() ?? '';
   if (code === 'IN-USE') return { until: now + Math.round((30 + random * 60) * SECOND), needsPerson: failures >= 20 };
   if (code === 'LOGIN-DELAY') {
@@ -90,10 +95,10 @@ export function afterSession(failure: SessionFailure, failures: number, now: num
       needsPerson: false,
     };
   }
-  if (code.startsWith('SYS/PERM')) return { until: wait(LOGIN_BACKOFF), needsPerson: true };
+  if (code.startsWith('SYS/PERM')) return { until: login, needsPerson: true };
   if (code.startsWith('SYS')) return { until: wait(ACCOUNT_BACKOFF), needsPerson: failures >= 10 };
-  if (code.startsWith('AUTH')) return { until: wait(LOGIN_BACKOFF), needsPerson: true };
-  if (failure.kind === 'auth') return { until: wait(LOGIN_BACKOFF), needsPerson: failures >= AMBIGUOUS_LOGINS };
+  if (code.startsWith('AUTH')) return { until: login, needsPerson: true };
+  if (failure.kind === 'auth') return { until: login, needsPerson: failures >= AMBIGUOUS_LOGINS };
   if (failure.permanent === true || failure.kind === 'policy')
     return { until: wait(ACCOUNT_BACKOFF), needsPerson: true };
   return { until: wait(ACCOUNT_BACKOFF), needsPerson: failures >= 10 };
