@@ -90,7 +90,9 @@ function telling(moment: Moment): { readonly verb: string; readonly style: Style
     case 'deleted':
       return { verb: 'deleted', style: 'cyan', words: 'both have confirmed; QUIT was answered +OK' };
     case 'command':
-      return { verb: `$ ${moment.words}`, style: 'bold', words: `\n${' '.repeat(9)}${moment.said}` };
+      return { verb: `$ ${moment.words}`, style: 'bold', words: '' };
+    case 'answer':
+      return { verb: moment.said, style: 'dim', words: '' };
     case 'trouble':
       return { verb: 'trouble', style: 'red', words: `: ${moment.said}` };
   }

@@ -84,6 +84,7 @@ async function work(sandbox: Sandbox, course: Course, { set, log }: DemoOptions)
 async function retry(configPath: string, { tell, signal }: Course): Promise<void> {
   const words = ['messages', 'retry', ACCOUNT, '--all'];
   const program = process.argv[1] ?? '';
+  tell({ event: 'command', words: `mailferry ${words.join(' ')}` });
   const child = spawn(process.execPath, [...process.execArgv, program, '--config', configPath, ...words], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -100,7 +101,7 @@ async function retry(configPath: string, { tell, signal }: Course): Promise<void
     if (signal.aborted) return;
     const said = printable((out + err).trim(), 1000);
     if (code !== 0) throw new Failure(`mailferry ${words.join(' ')}: ${said}`, { scope: 'process', code: 'demo' });
-    tell({ event: 'command', words: `mailferry ${words.join(' ')}`, said });
+    tell({ event: 'answer', said });
   } finally {
     signal.removeEventListener('abort', kill);
     process.off('exit', kill);

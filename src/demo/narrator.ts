@@ -28,8 +28,9 @@ export type Moment =
     }
   | { readonly event: 'quarantined'; readonly uniqueId: string; readonly said: string }
   | { readonly event: 'deleted'; readonly uniqueId: string }
-  /** A person types a command. */
-  | { readonly event: 'command'; readonly words: string; readonly said: string }
+  /** A person types a command, and gets its answer. */
+  | { readonly event: 'command'; readonly words: string }
+  | { readonly event: 'answer'; readonly said: string }
   | { readonly event: 'trouble'; readonly said: string };
 
 export type Tell = (moment: Moment) => void;
