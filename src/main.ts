@@ -4,5 +4,8 @@
 import { enableCompileCache } from 'node:module';
 
 enableCompileCache();
+const argv = process.argv.slice(2);
+if (argv.includes('run') || argv.includes('sync'))
+  (await import('./ops/footprint.ts')).startSmall(import.meta.filename, argv);
 const { dispatch } = await import('./cli/dispatch.ts');
-process.exitCode = await dispatch(process.argv.slice(2));
+process.exitCode = await dispatch(argv);

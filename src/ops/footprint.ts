@@ -1,0 +1,32 @@
+/**
+ * Keeps a worker small. V8 lets young garbage grow as if memory were free, and the C library keeps what it frees; a worker is
+ * mostly idle and shares a small server, so it starts itself anew (the same process id) with settings that give memory back.
+ */
+
+const MARK = 'MAILFERRY_FOOTPRINT';
+const FLAGS = ['--max-semi-space-size=2', '--expose-gc'];
+/** For glibc: large buffers are returned when they are freed, and threads share one heap. Other C libraries ignore it. */
+const ALLOCATOR = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '32768', MALLOC_TRIM_THRESHOLD_: '131072' };
+
+/**
+ * Replaces this process by the same program with small settings. Returns only if that is done already, was switched off
+ * (`MAILFERRY_FOOTPRINT=default` in the environment), or cannot be done here; then all works as well, with more memory.
+ */
+export function startSmall(main: string, argv: readonly string[]): void {
+  const { env, execArgv, execPath } = process;
+  if (env[MARK] !== undefined || typeof process.execve !== 'function' || process.platform === 'win32') return;
+  const emitWarning = process.emitWarning.bind(process);
+  // It is marked experimental, which is no news to whoever reads the log.
+  process.emitWarning = () => undefined;
+  try {
+    process.execve(execPath, [execPath, ...execArgv, ...FLAGS, main, ...argv], {
+      ...env,
+      ...ALLOCATOR,
+      [MARK]: 'small',
+    });
+  } catch {
+    // Not permitted here (a sandbox): go on as we are.
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}
