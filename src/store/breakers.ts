@@ -61,6 +61,11 @@ export class Breakers {
     if (this.isHalfOpen(destination)) this.#probing.add(destination);
   }
 
+  /** An attempt ended without telling anything of the destination. */
+  cancel(destination: string): void {
+    this.#probing.delete(destination);
+  }
+
   /** Notes how an attempt ended. @param reached false if any other message would have failed as well */
   async end(destination: string, reached: boolean, reason: string): Promise<void> {
     this.#probing.delete(destination);

@@ -212,6 +212,13 @@ async function attempt(
     tools.events.bug(error);
     outcome = { kind: 'inDoubt', said: reasonOf(error), scope: 'message' };
   }
+  if (outcome.kind === 'deferred' && (delivery.signal.aborted || !lease.isValid)) {
+    // We ended it, not the destination: no attempt of its, and nothing that speaks against it.
+    breakers.cancel(name);
+    const current = ledger.get(key);
+    if (current) await ledger.put(current, withdraw(current, name, now()));
+    return;
+  }
   await breakers.end(name, outcome.scope === 'message' || outcome.kind === 'confirmed', outcome.said);
   await note(key, name, outcome, message, tools, tally);
 }

@@ -88,15 +88,16 @@ describe('a Redis with faults', { skip: serversAvailable() ?? false, concurrency
     });
     const first = await world.mailferry.run('sync');
     assert.equal(first.code, 69);
-    const gone = 60 - (await pop3.count('u3'));
-    assert.equal(gone, 0, 'the session did not commit');
+    // Dovecot may still be moving files about: what is counted settles, unless something was deleted.
+    await until(async () => (await pop3.count('u3')) === 60, { what: 'all 60 messages: the session did not commit' });
     const before_ = world.hook.requests.length;
     const second = await world.mailferry.run('sync');
     assert.equal(second.code, 69);
     assert.match(second.stdout, /ledger is empty/);
     assert.equal(world.hook.requests.length, before_, 'no flood');
     assert.equal((await world.mailferry.run('resume', 'isp', 'deliver')).code, 0);
-    assert.equal((await world.mailferry.run('sync')).code, 0);
+    const last = await world.mailferry.run('sync');
+    assert.equal(last.code, 0, last.stdout + last.stderr);
     assert.equal(await pop3.count('u3'), 0);
   });
 
