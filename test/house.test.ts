@@ -19,7 +19,7 @@ const EDGES: Readonly<Record<string, string>> = {
     'tls transfer webhook webhook-body webhook-message webhook-multipart',
   demo: 'course demo maildrop narrator sandbox scratch smtp-receiver webhook-receiver',
   mail: '',
-  ops: 'events heartbeat http log',
+  ops: 'events footprint heartbeat http log',
   pop3: 'authenticate channel-binding client connect deadline engine listing peer-certificate proxy tls',
   queue: '*',
   store: 'breakers embedded lease ledger markers redis spool',
@@ -29,6 +29,8 @@ const EDGES: Readonly<Record<string, string>> = {
 /** What a pure file may import at run time besides pure files: by library, the names, or everything. */
 const PURE_LIBRARIES: Readonly<Record<string, readonly string[] | 'everything'>> = {
   'node:crypto': ['createHash', 'createHmac', 'pbkdf2', 'timingSafeEqual'],
+  // to load a pure library only where it is needed
+  'node:module': ['createRequire'],
   'node:net': ['isIP', 'isIPv4', 'isIPv6', 'BlockList'],
   'node:path': 'everything',
   'node:url': 'everything',

@@ -47,8 +47,8 @@ export interface Pop3Options {
   /** A SASL mechanism, `apop` or `user`; else the strongest that both sides know. */
   readonly mechanism?: string;
   /**
-   * Asks for internationalised mail as it is (RFC 6856), where the server can give it. Needed after a -ERR [UTF8]; done
-   * unasked where user or password are not ASCII and the server takes such.
+   * Asks for internationalised mail as it is (RFC 6856) where the server offers that; default true. Without it servers give a
+   * surrogate: Courier wraps every message whose header is not ASCII, so that it is not the message any more.
    */
   readonly utf8?: boolean;
   /** The longest wait for a reply, or for more of one; and for connecting and TLS together. Milliseconds. */
@@ -169,12 +169,11 @@ export class Pop3Client {
    */
   async retrieve(messageNumber: number, sink: MessageSink): Promise<number> {
     let octets = 0;
-    await this.#fetch(`RETR ${number(messageNumber)}`, {
-      write(piece) {
-        octets += piece.length;
-        return sink.write(piece);
-      },
-    });
+    const write = (piece: Buffer): void | Promise<void> => {
+      octets += piece.length;
+      return sink.write(piece);
+    };
+    await this.#fetch(`RETR ${number(messageNumber)}`, { write });
     return octets;
   }
 
@@ -274,7 +273,7 @@ export class Pop3Client {
       isSecured: secured instanceof TLSSocket,
       binding: secured instanceof TLSSocket ? channelBinding(secured) : undefined,
       greeting,
-      utf8: options.utf8 ?? false,
+      utf8: options.utf8 ?? true,
     });
     // Some servers announce more, or other things, to those who have logged in.
     if (this.#capabilities.announced) this.#capabilities = await this.#askCapabilities();
@@ -311,12 +310,12 @@ export class Pop3Client {
     }
   }
 
-  async #ask(line: string): Promise<Accepted> {
-    return await this.#engine.send({ line, shown: line, body: NO_BODY });
+  #ask(line: string): Promise<Accepted> {
+    return this.#engine.send({ line, shown: line, body: NO_BODY });
   }
 
-  async #fetch(line: string, sink: MessageSink): Promise<void> {
-    await this.#engine.send({ line, shown: line, body: { kind: 'message', sink } });
+  #fetch(line: string, sink: MessageSink): Promise<Accepted> {
+    return this.#engine.send({ line, shown: line, body: { kind: 'message', sink } });
   }
 
   #endWith(signal: AbortSignal | undefined): void {

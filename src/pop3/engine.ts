@@ -11,18 +11,23 @@ import { encodeCommand, NO_BODY } from './command.ts';
 import type { Body, Command } from './command.ts';
 import { Pop3Error } from './error.ts';
 import type { Pop3ErrorDetails, Pop3ErrorKind } from './error.ts';
+import { Fifo } from './fifo.ts';
 import { Framer } from './framer.ts';
 import { parseReply } from './reply.ts';
 import type { Reply } from './reply.ts';
 
-/** Commands that may be unanswered at a time. All servers seen take 200 in one write. */
-const WINDOW = 200;
-/** More are sent when so many are left, so that a window is a few writes and not one a command. */
-const REFILL = 100;
+/**
+ * Octets of commands that may be unanswered at a time: some ten thousand commands. RFC 2449 §6.6 asks for a window where
+ * writing blocks, and here nothing does: answers are read whether or not the server reads.
+ */
+const WINDOW = 128 * 1024;
 /** How long one message or list may take however it trickles, our own pauses aside. Milliseconds. */
 const BODY_TIME = 60 * 60 * 1000;
 /** How much of a message that nobody wants any more is read for the sake of the session. Octets. */
 const PASS_OVER = 64 * 1024 * 1024;
+
+/** Refused, these are one message's matter; anything else is the maildrop's. */
+const NAMES_A_MESSAGE = /^(RETR|TOP|DELE|UIDL|LIST) \d/;
 
 /** Any reply but -ERR. */
 export type Accepted = Exclude<Reply, { kind: 'err' }>;
@@ -54,8 +59,9 @@ export class Engine {
   readonly #options: EngineOptions;
   #socket: Socket;
   #framer = new Framer();
-  readonly #awaited: Waiting[] = [];
-  readonly #unsent: Waiting[] = [];
+  readonly #awaited = new Fifo<Waiting>();
+  readonly #unsent = new Fifo<Waiting>();
+  #onTheWay = 0;
   #flushing = false;
   #paused = false;
   #timer: NodeJS.Timeout | undefined;
@@ -78,25 +84,23 @@ export class Engine {
 
   /** Waits for the greeting, which no command asks for. */
   async greeting(): Promise<Accepted> {
-    const { promise, resolve, reject } = Promise.withResolvers<Accepted>();
-    this.#awaited.push(waiting({ line: '', shown: 'the greeting', body: NO_BODY }, '', resolve, reject));
-    this.#watch();
-    this.#process();
-    return await promise;
+    return await new Promise((resolve, reject) => {
+      this.#awaited.push(waiting({ line: '', shown: 'the greeting', body: NO_BODY }, '', resolve, reject));
+      this.#watch();
+      this.#process();
+    });
   }
 
   /** Sends a command, as soon as it may be. @throws Pop3Error: `refused` for -ERR, anything else ends the connection */
-  async send(command: Command): Promise<Accepted> {
-    if (this.#end) throw this.#end;
-    const wire = encodeCommand(command);
-    const { promise, resolve, reject } = Promise.withResolvers<Accepted>();
-    this.#unsent.push(waiting(command, wire, resolve, reject));
-    if (!this.#flushing) {
+  send(command: Command): Promise<Accepted> {
+    return new Promise((resolve, reject) => {
+      if (this.#end) throw this.#end;
+      this.#unsent.push(waiting(command, encodeCommand(command), resolve, reject));
+      if (this.#flushing) return;
       this.#flushing = true;
       // All commands of one turn go in one write.
       queueMicrotask(() => this.#flush());
-    }
-    return await promise;
+    });
   }
 
   /**
@@ -132,7 +136,7 @@ export class Engine {
     this.#end = reason;
     clearTimeout(this.#timer);
     this.#socket.destroy();
-    for (const { reject } of [...this.#awaited.splice(0), ...this.#unsent.splice(0)]) reject(reason);
+    for (const { reject } of [...this.#awaited.drain(), ...this.#unsent.drain()]) reject(reason);
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -143,7 +147,7 @@ export class Engine {
     this.close(this.#error('closed', `the connection failed: ${reasonOf(error)}`, undefined, error));
   };
   readonly #onClose = (): void => {
-    const [first] = this.#awaited;
+    const { first } = this.#awaited;
     const when = first ? ` ${first.reply ? 'in the middle of' : 'instead of'} its answer to ${shownOf(first)}` : '';
     this.close(this.#error('closed', `the server closed the connection${when}`, undefined, undefined, first));
   };
@@ -169,19 +173,26 @@ export class Engine {
   #flush(): void {
     this.#flushing = false;
     if (this.#end) return;
-    const waiting = this.#awaited.length;
-    if (this.#unsent.length === 0 || waiting > (this.pipelining ? REFILL : 0)) return;
-    const batch = this.#unsent.splice(0, (this.pipelining ? WINDOW : 1) - waiting);
-    const idle = waiting === 0;
-    this.#awaited.push(...batch);
-    if (this.#options.log) for (const { command } of batch) this.#options.log({ direction: 'C', line: command.shown });
-    this.#socket.write(batch.map(({ wire }) => wire).join(''));
+    const idle = this.#awaited.length === 0;
+    // Refilled when half is left, so that a window is a few writes and not one a command.
+    if (this.#unsent.length === 0 || (this.pipelining ? this.#onTheWay > WINDOW / 2 : !idle)) return;
+    let wires = '';
+    for (let next = this.#unsent.first; next; next = this.#unsent.first) {
+      const octets = next.wire.length;
+      if (wires !== '' && (!this.pipelining || this.#onTheWay + octets > WINDOW)) break;
+      wires += next.wire;
+      this.#onTheWay += octets;
+      this.#awaited.push(next);
+      this.#unsent.shift();
+      this.#options.log?.({ direction: 'C', line: next.command.shown });
+    }
+    this.#socket.write(wires);
     if (idle) this.#watch();
   }
 
   /** One deadline: that of the first reply awaited. */
   #watch(): void {
-    const [first] = this.#awaited;
+    const { first } = this.#awaited;
     if (!first || this.#paused) {
       clearTimeout(this.#timer);
       this.#timer = undefined;
@@ -193,7 +204,7 @@ export class Engine {
   }
 
   #expire(): void {
-    const [first] = this.#awaited;
+    const { first } = this.#awaited;
     if (!first || this.#paused) return;
     const seconds = Math.round(this.#options.timeout / 1000);
     const what = first.reply ? `the answer to ${shownOf(first)} did not go on` : `no answer to ${shownOf(first)}`;
@@ -203,7 +214,7 @@ export class Engine {
   #process(): void {
     try {
       while (!this.#end && !this.#paused) {
-        const [first] = this.#awaited;
+        const { first } = this.#awaited;
         if (!first) {
           if (this.#framer.pending > 0) this.#unasked();
           return;
@@ -284,9 +295,8 @@ export class Engine {
         'Check host, port and security: perhaps this is no POP3 server.',
       );
     if (reply.kind === 'err') {
-      this.#awaited.shift();
+      this.#settled(first);
       first.reject(this.#refusal(reply, line, shown));
-      this.#advance();
       return true;
     }
     first.reply = reply;
@@ -296,13 +306,14 @@ export class Engine {
   }
 
   #finish(first: Waiting): void {
-    this.#awaited.shift();
+    this.#settled(first);
     if (first.failure) first.reject(first.failure.error);
     else first.resolve(first.reply as Accepted);
-    this.#advance();
   }
 
-  #advance(): void {
+  #settled({ wire }: Waiting): void {
+    this.#awaited.shift();
+    this.#onTheWay -= wire.length;
     this.#watch();
     if (this.#unsent.length > 0) this.#flush();
   }
@@ -346,7 +357,8 @@ export class Engine {
 
   #refusal(reply: Reply & { kind: 'err' }, line: Buffer, shown: string): Pop3Error {
     const said = saidIn(line);
-    const details: Pop3ErrorDetails = { kind: 'refused', scope: 'message', server: this.#options.server, said };
+    const scope = NAMES_A_MESSAGE.test(shown) ? 'message' : 'account';
+    const details: Pop3ErrorDetails = { kind: 'refused', scope, server: this.#options.server, said };
     const message = `the server refused ${shown}: ${said}`;
     return new Pop3Error(message, { ...details, command: shown, responseCode: reply.code });
   }

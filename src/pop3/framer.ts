@@ -78,7 +78,7 @@ export class Framer {
       if (verdict === 'stuffed') from += 1;
     }
     // Where the pieces between stuffed dots begin and end: from, to, from, to, ...
-    const cuts = [from];
+    let cuts: number[] | undefined;
     let ended = false;
     let end = -1;
     for (let search = from; end < 0;) {
@@ -98,12 +98,10 @@ export class Framer {
         ended = true;
       } else {
         search = at + 3;
-        cuts.push(at + 2, search);
+        (cuts ??= [from]).push(at + 2, search);
       }
     }
-    cuts.push(end);
-    const piece = cuts.length === 2 ? data.subarray(from, end) : joined(data, cuts);
-    if (piece.length > 0) take(piece);
+    if (end > from) take(cuts ? joined(data, [...cuts, end]) : data.subarray(from, end));
     return ended;
   }
 }

@@ -98,7 +98,7 @@ async function greeted(context: TestContext, attempt: Attempt): Promise<TLSSocke
 }
 
 /** What stays as it is until a person changes something. */
-const LASTING: readonly TlsReason[] = ['name', 'issuer', 'fingerprint', 'plaintext', 'client', 'file'];
+const LASTING: ReadonlySet<TlsReason> = new Set(['name', 'issuer', 'fingerprint', 'plaintext', 'client', 'file']);
 
 async function failure(attempt: Attempt, reason: TlsReason): Promise<TlsFailure> {
   try {
@@ -107,7 +107,7 @@ async function failure(attempt: Attempt, reason: TlsReason): Promise<TlsFailure>
     assert(error instanceof TlsFailure, inspect(error));
     assert.equal(error.reason, reason, error.message);
     assert.equal(error.code, 'pop3.tls');
-    assert.equal(error.permanent, LASTING.includes(reason), reason);
+    assert.equal(error.permanent, LASTING.has(reason), reason);
     assert.match(error.server ?? '', /:\d+$/);
     return error;
   }
