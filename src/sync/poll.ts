@@ -316,7 +316,7 @@ class Visit {
     return {
       deferred,
       quarantined,
-      inDoubt: counts.inDoubt + tally.inDoubt,
+      inDoubt: counts.inDoubt,
       delivered: counts.delivered + tally.delivered,
       deleted: counts.deleted + committed,
     };

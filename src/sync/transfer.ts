@@ -260,6 +260,9 @@ async function note(
 
 function noteDoubt(entry: Entry, name: string, said: string, { events, hold, now }: TransferTools, tally: Tally): void {
   tally.inDoubt += 1;
+  const { counts } = hold.ledger.state;
+  // Counted with the write that goes before the next attempt: another crash must not lose it. That write reports a failure.
+  hold.ledger.saveState({ counts: { ...counts, inDoubt: counts.inDoubt + 1 } }).catch(() => undefined);
   events.inDoubt({ uniqueId: entry.uniqueId }, name, said);
   hold.ledger.record({ event: 'inDoubt', uniqueId: entry.uniqueId, destination: name, said, at: now() });
 }
