@@ -174,15 +174,12 @@ class Link {
 
   reset(): void {
     this.#stop.abort();
-    for (const socket of [this.#client, this.#server]) {
-      if (!socket.connecting) socket.resetAndDestroy();
-      else socket.destroy();
-    }
+    for (const socket of [this.#client, this.#server]) abort(socket);
   }
 
   #strike(kind: Fault['kind']): void {
     if (kind === 'reset') this.reset();
-    else if (kind === 'halfOpen') this.#server.resetAndDestroy();
+    else if (kind === 'halfOpen') abort(this.#server);
     else if (kind === 'cut') {
       this.#isCut = true;
       for (const socket of [this.#client, this.#server]) socket.end();
@@ -272,6 +269,12 @@ class Link {
     this.#total[direction] += octets.length;
     if (!to.write(octets)) await once(to, 'drain', { signal: this.#stop.signal });
   }
+}
+
+/** Ends a socket by a reset. While its FIN is on the way that cannot be had: Node would then never close it at all. */
+function abort(socket: Socket): void {
+  if (socket.connecting || (socket.writableEnded && !socket.writableFinished)) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 function ended(socket: Socket): Promise<unknown> {
