@@ -64,6 +64,7 @@ export class Engine {
   #onTheWay = 0;
   #flushing = false;
   #paused = false;
+  #hungUp = false;
   #timer: NodeJS.Timeout | undefined;
   #end: Pop3Error | Failure | undefined;
 
@@ -147,6 +148,9 @@ export class Engine {
     this.close(this.#error('closed', `the connection failed: ${reasonOf(error)}`, undefined, error));
   };
   readonly #onClose = (): void => {
+    // What has come already still counts: a paused socket may say that it has ended before all is read.
+    this.#hungUp = true;
+    if (this.#paused) return;
     const { first } = this.#awaited;
     const when = first ? ` ${first.reply ? 'in the middle of' : 'instead of'} its answer to ${shownOf(first)}` : '';
     this.close(this.#error('closed', `the server closed the connection${when}`, undefined, undefined, first));
@@ -330,7 +334,9 @@ export class Engine {
       if (done) this.#finish(first);
       else this.#watch();
       this.#process();
-      if (!this.#paused) this.#socket.resume();
+      if (this.#paused) return;
+      if (this.#hungUp) this.#onClose();
+      else this.#socket.resume();
     };
     wait.then(goOn, (error: unknown) => {
       first.failure = { error };

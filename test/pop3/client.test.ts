@@ -173,6 +173,24 @@ suite('retrieveStream', () => {
     await client.quit();
   });
 
+  test('whole, and the connection gone while the sink still writes: it counts, and only it', async (context) => {
+    const server = await startPop3Server({ rules: [{ on: /^RETR 1/, cutAfter: 1000, still: true }] }, context);
+    server.drop().add('a\r\n\r\nb\r\n', 'second\r\n');
+    const client = await open(server);
+    const pieces: Buffer[] = [];
+    const sink = {
+      write: async (piece: Buffer): Promise<void> => {
+        await until(() => server.open === 0);
+        await sleep(50);
+        pieces.push(piece);
+      },
+    };
+    const [first, second] = await Promise.allSettled([client.retrieve(1, sink), octetsOf(client, 2)]);
+    assert.deepEqual([first.status, second.status], ['fulfilled', 'rejected']);
+    assert.equal(Buffer.concat(pieces).toString(), 'a\r\n\r\nb\r\n');
+    assert.equal(client.closed, true);
+  });
+
   test('cut before the terminator: it fails, and does not end', async (context) => {
     const server = await startPop3Server({}, context);
     server.drop().add('a\r\n\r\nb\r\n');
