@@ -170,7 +170,7 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
     store,
     tools: {
       openSession,
-      holds: new Holds(store.redis),
+      holds: new Holds(store.redis, hardStop.signal),
       markers: new Markers(store.redis, config.dataDir),
       spool,
       budget: new Window({ messages: Number.POSITIVE_INFINITY, octets: config.memoryBudget }),

@@ -1,7 +1,7 @@
 /**
  * What is known of one account's messages, durable in Redis, written by the holder of its lease alone. Writes gather while
  * one is under way and go as one script, in order: one round trip for many messages. A write that Redis did not answer
- * is sent again (each is idempotent) until it is answered or the lease is lost: what was confirmed must not be forgotten.
+ * is sent again until it is answered, the lease is lost, or this process must end: what was confirmed must not be forgotten.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,8 +27,12 @@ const BATCH = 1500;
 const CHUNK = 2000;
 /** Events kept of an account. */
 const TRAIL_LENGTH = 10_000;
+/** Failures of one write in a row, some five minutes, before the ledger is given up. */
+const ATTEMPTS = 60;
+const NEVER: AbortSignal = new AbortController().signal;
 
-type Operation = readonly [operation: 'o' | 'O' | 's' | 'S' | 'a' | 't', field: string, value: string];
+/** A group that is open, settled or gone; the account's state; a line of the trail. See the script. */
+type Operation = readonly [operation: 'o' | 's' | 'x' | 'a' | 't', field: string, value: string];
 
 /** What a listing looks like beside the ledger: the plan's input. */
 export interface Comparison {
@@ -47,10 +51,10 @@ export class Ledger {
   readonly #keys: AccountKeys;
   readonly #lease: Lease;
   readonly #open: Map<string, Entry[]>;
-  /** Groups that lie in `settled` and were read, so that they can be changed. */
+  /** Settled groups that the last comparison or a write since then has shown, so that they can be changed. */
   readonly #read = new Map<string, Entry[]>();
-  /** Where each written or read group lies now. */
-  readonly #inSettled = new Set<string>();
+  readonly #giveUp: AbortSignal;
+  #serial = 0;
   #state: AccountState;
   #pending = new Map<string, Operation>();
   #events: Operation[] = [];
@@ -58,27 +62,43 @@ export class Ledger {
   #next: { promise: Promise<void>; resolve: () => void; reject: (reason: unknown) => void } | undefined;
   #failed: LedgerFailure | undefined;
 
-  private constructor(redis: Redis, lease: Lease, open: Map<string, Entry[]>, state: AccountState) {
+  private constructor(
+    redis: Redis,
+    lease: Lease,
+    open: Map<string, Entry[]>,
+    state: AccountState,
+    giveUp: AbortSignal,
+  ) {
     this.#redis = redis;
     this.#keys = accountKeys(lease.account);
     this.#lease = lease;
     this.#open = open;
     this.#state = state;
+    this.#giveUp = giveUp;
   }
 
-  /** Reads how the account stands and every entry that needs something. @throws if Redis is out of reach or an entry unreadable */
-  static async open(redis: Redis, lease: Lease): Promise<Ledger> {
+  /**
+   * Reads how the account stands and every entry that needs something.
+   * @param giveUp aborted when no write may be waited for any more
+   * @throws if Redis is out of reach or an entry unreadable
+   */
+  static async open(redis: Redis, lease: Lease, giveUp: AbortSignal = NEVER): Promise<Ledger> {
     const keys = accountKeys(lease.account);
     const [state, open] = await Promise.all([redis.hget(keys.state, 'account'), redis.hgetall(keys.open)]);
     const groups = Object.entries(open).map(([uniqueId, value]): [string, Entry[]] => [
       uniqueId,
       decodeGroup(uniqueId, value),
     ]);
-    return new Ledger(redis, lease, new Map(groups), decodeState(state));
+    return new Ledger(redis, lease, new Map(groups), decodeState(state), giveUp);
   }
 
   get state(): AccountState {
     return this.#state;
+  }
+
+  /** True once a write has failed for good: nothing will be written here any more. */
+  get isBroken(): boolean {
+    return this.#failed !== undefined;
   }
 
   /** Every entry that needs something, in no order. */
@@ -101,24 +121,28 @@ export class Ledger {
    * @throws Failure if Redis is out of reach
    */
   async compare(listing: readonly Row[], policy: Policy, now: number): Promise<Comparison> {
+    // What an earlier comparison read is read anew; what settles from here on is put there by its write.
+    await this.flushed();
+    this.#read.clear();
     const twins = twinIds(listing);
     const rows: Row[] = [];
     let quiet = 0;
-    let found = 0;
+    let settled = 0;
     const listed = new Set<string>();
     for (let start = 0; start < listing.length; start += CHUNK) {
       const chunk = listing.slice(start, start + CHUNK);
       const asked = chunk.filter((row) => !this.#open.has(row.uniqueId));
       const values =
         asked.length > 0 ? await this.#redis.hmget(this.#keys.settled, ...asked.map((row) => row.uniqueId)) : [];
-      let index = 0;
+      const found = new Map(asked.map((row, index) => [row, values[index] ?? null]));
       for (const row of chunk) {
-        const value = this.#open.has(row.uniqueId) ? null : (values[index++] ?? null);
-        if (value === null) {
+        const value = found.get(row) ?? null;
+        // Deliveries of an earlier session may have settled a message meanwhile: then what they wrote is newer.
+        if (value === null || this.#read.has(row.uniqueId)) {
           rows.push(row);
           continue;
         }
-        if (!listed.has(row.uniqueId)) found += 1;
+        if (!listed.has(row.uniqueId)) settled += 1;
         if (twins.has(row.uniqueId)) listed.add(row.uniqueId);
         const group = decodeGroup(row.uniqueId, value);
         const [only] = group;
@@ -126,11 +150,10 @@ export class Ledger {
         else {
           rows.push(row);
           this.#read.set(row.uniqueId, group);
-          this.#inSettled.add(row.uniqueId);
         }
       }
     }
-    if ((await this.#redis.hlen(this.#keys.settled)) > found)
+    if ((await this.#redis.hlen(this.#keys.settled)) > settled)
       await this.#readAbsent(new Set(listing.map((row) => row.uniqueId)));
     return { rows, quiet, entries: new Map([...this.#open, ...this.#read]) };
   }
@@ -142,9 +165,8 @@ export class Ledger {
       cursor = next;
       for (let index = 0; index + 1 < flat.length; index += 2) {
         const uniqueId = flat[index] as string;
-        if (listed.has(uniqueId) || this.#open.has(uniqueId)) continue;
+        if (listed.has(uniqueId) || this.#open.has(uniqueId) || this.#read.has(uniqueId)) continue;
         this.#read.set(uniqueId, decodeGroup(uniqueId, flat[index + 1] as string));
-        this.#inSettled.add(uniqueId);
       }
     } while (cursor !== '0');
   }
@@ -152,8 +174,9 @@ export class Ledger {
   /** Replaces an entry (or adds one, without `before`). Resolves when it is durable. */
   async put(before: Entry | undefined, after: Entry): Promise<void> {
     const group = this.group(after.uniqueId);
-    const key = before === undefined ? undefined : entryKey(before);
-    const at = key === undefined ? -1 : group.findIndex((entry) => entryKey(entry) === key);
+    // No two entries of a group have one key: what would be the second replaces the first.
+    const key = entryKey(before ?? after);
+    const at = group.findIndex((entry) => entryKey(entry) === key);
     this.#setGroup(after.uniqueId, at < 0 ? [...group, after] : group.with(at, after));
     await this.flushed();
   }
@@ -183,26 +206,31 @@ export class Ledger {
   /** Resolves when everything so far is durable. @throws LedgerFailure if it cannot become so */
   async flushed(): Promise<void> {
     if (this.#failed) throw this.#failed;
-    if (this.#pending.size === 0 && this.#events.length === 0) return await this.#writing;
+    if (this.#pending.size === 0 && this.#events.length === 0) {
+      await this.#writing;
+      // What was under way may have failed just now.
+      if (this.#failed) throw this.#failed;
+      return;
+    }
     this.#next ??= Promise.withResolvers<void>();
     const { promise } = this.#next;
     this.#writing ??= this.#writeAll();
     await promise;
   }
 
+  /** A later change of the same group replaces an earlier one that is not written yet: each is the whole group. */
   #setGroup(uniqueId: string, group: Entry[]): void {
-    const settled = group.length > 0 && group.every(isSettled);
-    const wasOpen = this.#open.delete(uniqueId);
+    this.#open.delete(uniqueId);
     this.#read.delete(uniqueId);
-    // A later change of the same group replaces an earlier one that is not written yet; order among groups does not matter.
-    if (group.length > 0 && !settled) this.#open.set(uniqueId, group);
-    if (settled) this.#read.set(uniqueId, group);
-    const value = group.length > 0 ? encodeGroup(group) : '';
-    this.#pending.set(`o${uniqueId}`, group.length > 0 && !settled ? ['o', uniqueId, value] : ['O', uniqueId, '']);
-    if (settled) this.#pending.set(`s${uniqueId}`, ['s', uniqueId, value]);
-    else if (this.#inSettled.has(uniqueId)) this.#pending.set(`s${uniqueId}`, ['S', uniqueId, '']);
-    if (settled) this.#inSettled.add(uniqueId);
-    if (!wasOpen && settled) this.#pending.delete(`o${uniqueId}`);
+    const key = `u${uniqueId}`;
+    if (group.length === 0) this.#pending.set(key, ['x', uniqueId, '']);
+    else if (group.every(isSettled)) {
+      this.#read.set(uniqueId, group);
+      this.#pending.set(key, ['s', uniqueId, encodeGroup(group)]);
+    } else {
+      this.#open.set(uniqueId, group);
+      this.#pending.set(key, ['o', uniqueId, encodeGroup(group)]);
+    }
   }
 
   async #writeAll(): Promise<void> {
@@ -230,18 +258,32 @@ export class Ledger {
 
   async #write(operations: readonly Operation[]): Promise<void> {
     const { fence, open, settled, state, trail } = this.#keys;
-    const parameters = [fence, open, settled, state, trail, this.#lease.token, TRAIL_LENGTH, ...operations.flat()];
-    for (let failures = 0; ; failures += 1) {
+    this.#serial += 1;
+    const fixed = [fence, open, settled, state, trail, this.#lease.token, this.#serial, TRAIL_LENGTH];
+    const parameters = [...fixed, ...operations.flat()];
+    for (let failures = 1; ; failures += 1) {
       try {
-        await runScript(this.#redis, WRITE, parameters);
+        await unlessAborted(runScript(this.#redis, WRITE, parameters), this.#giveUp);
         return;
       } catch (error) {
         if (reasonOf(error).startsWith('FENCED')) this.#lease.markLost();
-        if (this.#lease.lost.aborted) throw error;
-        if (failures >= 60) throw error;
-        await sleep(Math.min(5000, 100 * 2 ** failures));
+        if (this.#lease.lost.aborted || this.#giveUp.aborted || failures >= ATTEMPTS) throw error;
+        await unlessAborted(sleep(Math.min(5000, 50 * 2 ** failures)), this.#giveUp);
       }
     }
+  }
+}
+
+/** @throws at once if the signal aborts before the work has ended */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const { promise, reject } = Promise.withResolvers<never>();
+  const giveUp = (): void => reject(new Error('this process ends before Redis has answered'));
+  signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener('abort', giveUp);
   }
 }
 

@@ -45,22 +45,25 @@ return redis.call('DEL', KEYS[1])`,
 };
 
 /**
- * KEYS fence, open, settled, state, trail; ARGV token, trail length, then triples (operation, field, value).
- * All of it or, if the token is no longer the newest, nothing.
+ * KEYS fence, open, settled, state, trail; ARGV token, serial, trail length, then triples (operation, field, value).
+ * All of it or, if the token is no longer the newest, nothing. A group lies in one hash at every moment. The serial counts
+ * the writes of one token: what comes again (its answer was lost), or late (behind newer ones), changes nothing.
  */
 export const WRITE: Script = {
   name: 'mailferryWrite',
   keys: 5,
   lua: `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED another worker has this account, or the ledger is gone') end
-for i = 3, #ARGV, 3 do
-  local op = ARGV[i]
-  if op == 'o' then redis.call('HSET', KEYS[2], ARGV[i+1], ARGV[i+2])
-  elseif op == 'O' then redis.call('HDEL', KEYS[2], ARGV[i+1])
-  elseif op == 's' then redis.call('HSET', KEYS[3], ARGV[i+1], ARGV[i+2])
-  elseif op == 'S' then redis.call('HDEL', KEYS[3], ARGV[i+1])
-  elseif op == 'a' then redis.call('HSET', KEYS[4], ARGV[i+1], ARGV[i+2])
-  elseif op == 't' then redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[2], '*', 'e', ARGV[i+2])
+local token, last = string.match(redis.call('HGET', KEYS[4], 'written') or '', '^(%S+) (%d+)$')
+if token == ARGV[1] and tonumber(last) >= tonumber(ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[4], 'written', ARGV[1] .. ' ' .. ARGV[2])
+for i = 4, #ARGV, 3 do
+  local op, field, value = ARGV[i], ARGV[i+1], ARGV[i+2]
+  if op == 'o' then redis.call('HSET', KEYS[2], field, value); redis.call('HDEL', KEYS[3], field)
+  elseif op == 's' then redis.call('HSET', KEYS[3], field, value); redis.call('HDEL', KEYS[2], field)
+  elseif op == 'x' then redis.call('HDEL', KEYS[2], field); redis.call('HDEL', KEYS[3], field)
+  elseif op == 'a' then redis.call('HSET', KEYS[4], field, value)
+  elseif op == 't' then redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[3], '*', 'e', value)
   end
 end
 return 1`,

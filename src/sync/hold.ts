@@ -37,9 +37,12 @@ export class Holds {
   readonly #redis: Redis;
   readonly #held = new Map<string, Hold>();
   readonly #acquiring = new Set<string>();
+  readonly #giveUp: AbortSignal | undefined;
 
-  constructor(redis: Redis) {
+  /** @param giveUp aborted when this process waits for Redis no more */
+  constructor(redis: Redis, giveUp?: AbortSignal) {
     this.#redis = redis;
+    this.#giveUp = giveUp;
   }
 
   /**
@@ -54,7 +57,7 @@ export class Holds {
       // Taken before the wait: two polls may ask at the same time, and the last delivery may end meanwhile.
       held.polling = true;
       held.users += 1;
-      if (await held.lease.confirm()) return held;
+      if ((await held.lease.confirm()) && !held.ledger.isBroken) return held;
       held.polling = false;
       await this.release(held);
       return undefined;
@@ -65,7 +68,7 @@ export class Holds {
       const lease = await Lease.acquire(this.#redis, account);
       if (!lease) return undefined;
       try {
-        const hold = new Hold(lease, await Ledger.open(this.#redis, lease));
+        const hold = new Hold(lease, await Ledger.open(this.#redis, lease, this.#giveUp));
         hold.polling = true;
         hold.users = 1;
         this.#held.set(account, hold);
