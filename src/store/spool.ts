@@ -3,7 +3,7 @@
  * `dataDir/spool`, gone after use and swept at start. Losing the spool loses nothing: the message is still on its server.
  */
 
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
@@ -20,10 +20,12 @@ const WRITE_SIZE = 512 * 1024;
 const READ_SIZE = 128 * 1024;
 /** Octets of large messages between two sweeps of their buffers. */
 const SWEEP_EVERY = 8 * 1024 * 1024;
+/** Tells this process from all that had its id before: in a container every worker has the same one. */
+const LIFE = randomBytes(6).toString('hex');
+let serial = 0;
 
 export class Spool {
   readonly #folder: string;
-  #serial = 0;
 
   private constructor(folder: string) {
     this.#folder = folder;
@@ -35,7 +37,7 @@ export class Spool {
     try {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       for (const name of await readdir(folder)) {
-        if (!isAlive(Number(name.split('-')[0]))) await rm(join(folder, name), { force: true });
+        if (isLeftOver(name)) await rm(join(folder, name), { force: true });
       }
     } catch (error) {
       throw diskFailure(folder, error);
@@ -45,8 +47,8 @@ export class Spool {
 
   /** A place for one message that is about to be retrieved. */
   receive(): Receiver {
-    this.#serial += 1;
-    return new Receiver(join(this.#folder, `${process.pid}-${this.#serial}`));
+    serial += 1;
+    return new Receiver(join(this.#folder, `${process.pid}-${LIFE}-${serial}`));
   }
 }
 
@@ -63,6 +65,7 @@ export class Receiver {
   #headerDone = false;
   #size = 0;
   #file: FileHandle | undefined;
+  #made = false;
   #spilling: Promise<void> | undefined;
 
   constructor(path: string) {
@@ -80,11 +83,18 @@ export class Receiver {
     return undefined;
   }
 
-  /** The message, now that its terminator was seen. @throws Failure if the disk is full */
+  /** The message, now that its terminator was seen. @throws Failure if the disk is full; then nothing is left of it */
   async finish(): Promise<StoredMessage> {
     const inMemory = this.#file === undefined && this.#size <= MEMORY_LIMIT;
-    if (!inMemory) await this.#spill();
-    await this.#file?.close();
+    if (!inMemory) {
+      try {
+        await this.#spill();
+        await this.#close();
+      } catch (error) {
+        await this.discard();
+        throw diskFailure(this.#path, error);
+      }
+    }
     const bytes = inMemory ? (this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks)) : undefined;
     const collected = this.#header.length === 1 ? (this.#header[0] as Buffer) : Buffer.concat(this.#header);
     const end = endOfHeader(collected);
@@ -100,12 +110,16 @@ export class Receiver {
     await this.#spilling?.catch((error: unknown) => error);
     this.#chunks = [];
     this.#header = [];
+    if (!this.#made) return;
+    // What is thrown away may fail to be written: it is only to be gone.
+    await this.#close().catch((error: unknown) => error);
+    await rm(this.#path, { force: true });
+  }
+
+  async #close(): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
-    if (file) {
-      await file.close();
-      await rm(this.#path, { force: true });
-    }
+    await file?.close();
   }
 
   /** Writes what is gathered, one write after the other: pieces come faster than the disk takes them. */
@@ -121,10 +135,11 @@ export class Receiver {
   async #spillOnce(): Promise<void> {
     try {
       this.#file ??= await open(this.#path, 'wx', 0o600);
+      this.#made = true;
       const chunks = this.#chunks;
       this.#chunks = [];
       this.#gathered = 0;
-      if (chunks.length > 0) streamed((await this.#file.writev(chunks)).bytesWritten);
+      await writeAll(this.#file, chunks);
     } catch (error) {
       throw diskFailure(this.#path, error);
     }
@@ -167,6 +182,26 @@ class Message implements StoredMessage {
   }
 }
 
+/** Writes everything: a disk that fills up takes a part, and says so only when it is asked to take the rest. */
+async function writeAll(file: FileHandle, chunks: readonly Buffer[]): Promise<void> {
+  let left = chunks;
+  while (left.length > 0) {
+    const { bytesWritten } = await file.writev(left);
+    streamed(bytesWritten);
+    left = behind(left, bytesWritten);
+  }
+}
+
+/** What of these pieces lies behind that many octets. */
+function behind(chunks: readonly Buffer[], octets: number): Buffer[] {
+  let skip = octets;
+  return chunks.flatMap((chunk) => {
+    const left = chunk.subarray(Math.min(skip, chunk.length));
+    skip -= Math.min(skip, chunk.length);
+    return left.length > 0 ? [left] : [];
+  });
+}
+
 async function* readInPieces(path: string): AsyncGenerator<Buffer> {
   for await (const piece of createReadStream(path, { highWaterMark: READ_SIZE })) {
     streamed((piece as Buffer).length);
@@ -199,6 +234,12 @@ function diskFailure(path: string, error: unknown): Failure {
       'Make room on the disk, or check that the user mailferry runs as may write there. Nothing is lost: mail waits on its server.',
     cause: error,
   });
+}
+
+/** True of a file that nobody alive has made: `PID-LIFE-SERIAL`. */
+function isLeftOver(name: string): boolean {
+  const [pid, life] = name.split('-');
+  return Number(pid) === process.pid ? life !== LIFE : !isAlive(Number(pid));
 }
 
 function isAlive(pid: number): boolean {
