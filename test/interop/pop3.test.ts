@@ -351,16 +351,6 @@ const BEHAVIOURS: Readonly<Record<string, Behaviour>> = {
       });
     },
   },
-  'gone before its reply to QUIT: not taken for committed': {
-    run: async (place) => {
-      await place.deliver(mail(1));
-      const client = await place.open();
-      await client.delete(1);
-      const quit = client.quit();
-      client.abort();
-      await assert.rejects(quit, { kind: 'closed' });
-    },
-  },
 };
 
 async function compareCorpus(place: Place, name: Pop3ServerName, security: Pop3Options['security']): Promise<void> {
