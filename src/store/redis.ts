@@ -12,6 +12,11 @@ export type RedisAddress =
 
 /** How long one command may take before it counts as failed. Milliseconds. */
 const COMMAND_TIMEOUT = 15_000;
+/**
+ * A connection on which nothing comes for so long, while something is waited for, is dead (a host that vanished sends no
+ * end): it is made anew. Longer than the 10 seconds for which BullMQ lets Redis be silent. Milliseconds.
+ */
+const SILENCE_LIMIT = 12_000;
 
 /**
  * A connection for the ledger: commands fail instead of waiting for ever when Redis is away, and reconnecting goes on.
@@ -36,6 +41,7 @@ function connection(address: RedisAddress, options: RedisOptions, onTrouble: (er
     replyMapping: 'legacy' as const,
     lazyConnect: true,
     connectTimeout: 5000,
+    socketTimeout: SILENCE_LIMIT,
     disableClientInfo: true,
     retryStrategy: (times: number): number => Math.min(3000, 50 * 2 ** Math.min(times, 10)) * (0.5 + Math.random() / 2),
   };
