@@ -6,6 +6,10 @@
 const REPLACEMENT = '[secret]';
 /** Shorter secrets would take ordinary words out of every line. */
 const SHORTEST = 4;
+/** Parts of a web address that are longer than words are: many services put a token there. */
+const TOKEN = /^(?=.*\d).{16,}$/;
+/** Header fields that carry credentials. */
+const CREDENTIAL = /auth|token|key|secret|password|cookie|signature/i;
 
 export class Redactor {
   /** By the first four characters. */
@@ -30,6 +34,20 @@ export class Redactor {
     }
   }
 
+  /** Remembers what is secret in a URL: its password, and what looks like a token in its path and query. */
+  rememberUrl(text: string): void {
+    const url = URL.parse(text);
+    if (!url) return;
+    if (url.password !== '') this.remember(decoded(url.password));
+    for (const part of [...url.pathname.split('/').map(decoded), ...url.searchParams.values()])
+      if (TOKEN.test(part)) this.remember(part);
+  }
+
+  /** Remembers the values of header fields whose names say that they are secret. */
+  rememberHeaders(headers: Readonly<Record<string, string>>): void {
+    for (const [name, value] of Object.entries(headers)) if (CREDENTIAL.test(name)) this.remember(value);
+  }
+
   /** The text without any of them. */
   redact(text: string): string {
     let result = '';
@@ -51,6 +69,14 @@ export class Redactor {
       if (secret.length > longest && text.startsWith(secret, at)) longest = secret.length;
     }
     return longest;
+  }
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // a lone `%`
   }
 }
 

@@ -1,7 +1,10 @@
 /**
  * Text that others wrote (server replies, header fields, unique-ids) on its way to a terminal, a log or a page.
- * Nothing of theirs may pass here that moves a cursor, starts a line or fills a disk.
+ * Nothing of theirs may pass here that moves a cursor, starts a line or fills a disk, and none of our secrets: some servers
+ * repeat what they were told.
  */
+
+import { revealed } from './redact.ts';
 
 const LIMIT = 300;
 
@@ -9,9 +12,13 @@ const LIMIT = 300;
 // oxlint-disable-next-line no-control-regex
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
 
-/** `text` on one line, controls as `\xNN` or `\u{NNNN}`, cut to `limit` characters with an ellipsis. */
+/** Looked through for secrets beyond the cut, so that none is cut in half. */
+const BEYOND = 4096;
+
+/** `text` on one line, known secrets replaced, controls as `\xNN` or `\u{NNNN}`, cut to `limit` characters with an ellipsis. */
 export function printable(text: string, limit: number = LIMIT): string {
-  const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;
+  const clean = revealed.redact(text.slice(0, limit + BEYOND));
+  const cut = clean.length > limit ? `${clean.slice(0, limit)}…` : clean;
   return cut.replace(UNSAFE, (character) => {
     const point = character.charCodeAt(0);
     return point < 0x100 ? `\\x${point.toString(16).padStart(2, '0')}` : `\\u{${point.toString(16)}}`;

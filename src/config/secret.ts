@@ -36,6 +36,7 @@ export class ConfiguredSecret implements Secret {
     try {
       const secret = await this.#read();
       revealed.remember(secret);
+      revealed.rememberUrl(secret);
       return secret;
     } finally {
       this.#reading = undefined;

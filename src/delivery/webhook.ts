@@ -7,6 +7,7 @@ import { Agent } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { WebhookConfig } from '../config/types.ts';
 import { Failure, reasonOf } from '../failure.ts';
+import { revealed } from '../redact.ts';
 import { printable, printableOctets } from '../untrusted.ts';
 import { noProgress, tracked } from './content.ts';
 import { withDeadline } from './deadline.ts';
@@ -31,6 +32,8 @@ const CHECK_TIMEOUT = 30_000;
 
 export function openWebhook(config: WebhookConfig, context: DestinationContext): Destination {
   const url = new URL(config.url);
+  revealed.rememberUrl(config.url);
+  revealed.rememberHeaders(config.headers);
   const connect = guardedConnector(config);
   const large = new Gate(1);
   const agent = new Agent({

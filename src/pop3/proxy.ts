@@ -6,6 +6,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import type { Socket } from 'node:net';
 import { domainToASCII } from 'node:url';
+import { revealed } from '../redact.ts';
 import { printable } from '../untrusted.ts';
 import { settled } from './deadline.ts';
 import { Pop3Error } from './error.ts';
@@ -48,6 +49,7 @@ export function parseProxy(text: string): ProxyPlace {
   const user = decoded(url.username);
   const password = decoded(url.password);
   if (user === undefined || password === undefined) throw wrong('has credentials that are not percent-encoded');
+  revealed.remember(password);
   const credentials = user === '' && password === '' ? undefined : { user, password };
   if (credentials !== undefined && kind === 'socks5' && [user, password].some((one) => !fitsOctet(one))) {
     throw wrong('has a user name or password that is not 1 to 255 octets long, as SOCKS5 wants them');

@@ -14,6 +14,7 @@ import type { TestMail } from '../support/outside.ts';
 import { serversAvailable } from '../support/servers.ts';
 import type { RunningServer } from '../support/servers.ts';
 import { until } from '../support/wait.ts';
+import { startWiretap } from '../support/wiretap.ts';
 import { oneDovecot, World } from '../support/world.ts';
 
 const HOUR = 3_600_000;
@@ -128,6 +129,28 @@ describe('broken networks', { skip: serversAvailable() ?? false, concurrency: 4 
     assert.equal(await worker.stop(), 0, worker.noise);
   });
 });
+
+test(
+  'connections to Redis that went silent for ever are made anew',
+  { skip: serversAvailable() ?? false, timeout: 90_000 },
+  async (t) => {
+    await using pop3 = await oneDovecot(1);
+    const world = await World.open({ owner: t, pop3 });
+    const tap = await startWiretap(world.redisServer?.port ?? 0, t);
+    const url = `redis://127.0.0.1:${String(tap.port)}/0`;
+    await world.mailferry.configure(world.config({ root: { redis: { url } } }));
+    const worker = world.start();
+    await worker.says('polled');
+    // A host that vanished: nothing comes, not even an end. New connections find the one that took its place.
+    const vanished = tap.connections;
+    const never = new Promise<never>(() => undefined);
+    tap.watch(({ connection }) => (connection <= vanished ? never : 'pass'));
+    await world.put(mails('silent', 3));
+    await until(async () => (await pop3.count('u1')) === 0, { timeout: 60_000, interval: 200, what: worker.noise });
+    assert.equal(world.hook.accepted.length, 3);
+    assert.equal(await worker.stop(), 0, worker.noise);
+  },
+);
 
 /** Without the fault, and later: all that waits goes through. */
 async function recover(world: World, proxy: FaultProxy, clock: Clock, log: LogLine[]): Promise<void> {
