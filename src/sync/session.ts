@@ -79,17 +79,20 @@ export class Session {
     // Where QUIT deletes what was retrieved, deletes that are due get a session of their own.
     const retrieve = this.#deletesOnQuit && todo.delete.length > 0 ? [] : todo.retrieve;
     this.#left = retrieve.length < todo.retrieve.length;
+    let isStuck = false;
     for (const retrieval of retrieve) {
       const weight = this.#weight(retrieval);
       if (!(await this.#room(weight))) {
         this.#left = true;
+        // The grace is over already: destinations get no second one.
+        isStuck = !this.#isOver();
         break;
       }
       this.#window.enter(weight);
       this.#budget.enter(weight);
       this.#start(retrieval, weight);
     }
-    await this.#wait();
+    if (!isStuck) await this.#wait();
     await this.#deletions.drained();
     if (this.#broken !== undefined) throw this.#broken;
   }
