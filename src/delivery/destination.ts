@@ -59,8 +59,8 @@ export interface Delivery {
   /** Recipients that need no further attempt (confirmed or rejected before), by address. */
   readonly settled: ReadonlySet<string>;
   /**
-   * Asked when the delivery gets its turn, which may be long after it was asked for: false if it must not begin any more.
-   * Left out: it may.
+   * Asked when the delivery gets its turn, which may be long after it was asked for, and before anything is sent: writes down
+   * that it has begun. False if it must not begin any more. Left out: it may.
    */
   readonly mayBegin?: () => Promise<boolean>;
   /** Aborted when the worker must stop at once or the attempt's time is up. */

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Delivery, Destination, Outcome } from '../delivery/destination.ts';
-import { reasonOf } from '../failure.ts';
+import { Failure, reasonOf } from '../failure.ts';
 import { fingerprintOf } from '../mail/fingerprint.ts';
 import type { StoredMessage } from '../mail/message.ts';
 import type { AccountEvents } from '../ops/events.ts';
@@ -115,15 +115,11 @@ export async function deliver(
   const tried = new Set<string>();
   for (;;) {
     const due = dueDestinations(current, tools).filter((name) => !tried.has(name));
+    const key = entryKey(current);
     for (const name of due) {
       tried.add(name);
-      if (current.deliveries[name]?.state === 'started') {
-        noteDoubt(current, name, 'a crash came before the answer was written', tools, tally);
-      }
-      current = startDelivery(current, name, now());
+      hold.begin(key, name);
     }
-    const key = entryKey(current);
-    for (const name of due) hold.begin(key, name);
     try {
       const put = ledger.put(written, current);
       if (tried.size === due.length) {
@@ -180,34 +176,35 @@ async function attempt(
   const { ledger, lease } = hold;
   const destination = destinations.get(name);
   const entry = ledger.get(key);
-  const record = entry?.deliveries[name];
-  if (!entry || !record) return;
-  const mayGo = destination !== undefined && !tools.hardStop.aborted && (lease.isValid || (await lease.confirm()));
-  if (!mayGo) {
-    await ledger.put(entry, withdraw(entry, name, now()));
-    return;
-  }
+  if (!entry || !destination || tools.hardStop.aborted) return;
+  const record = entry.deliveries[name];
   breakers.begin(name);
+  let begun = false;
   const delivery: Delivery = {
     message,
     account: lease.account,
     uniqueId: entry.uniqueId,
     idempotencyKey: idempotencyKey(lease.account, entry, name),
-    attempt: record.attempt,
+    attempt: (record?.attempt ?? 0) + 1,
     firstSeen: new Date(entry.firstSeen),
     settled: new Set(
-      Object.entries(record.recipients)
+      Object.entries(record?.recipients ?? {})
         .filter(([, { kind }]) => kind === 'confirmed' || kind === 'rejected')
         .map(([address]) => address),
     ),
-    // This process may have been stopped while the delivery waited for its turn, and the account be another worker's.
-    mayBegin: async () => lease.isValid || (await lease.confirm()),
+    async mayBegin() {
+      begun = true;
+      return await begin(key, name, tools, tally);
+    },
     signal: AbortSignal.any([tools.hardStop, lease.lost]),
   };
   let outcome: Outcome;
   try {
     outcome = await destination.deliver(delivery);
   } catch (error) {
+    breakers.cancel(name);
+    // The ledger does not take that it begins.
+    if (error instanceof Failure) throw error;
     // A bug in the destination's code: what it did before is not known.
     tools.events.bug(error);
     outcome = { kind: 'inDoubt', said: reasonOf(error), scope: 'message' };
@@ -216,11 +213,26 @@ async function attempt(
     // We ended it, not the destination: no attempt of its, and nothing that speaks against it.
     breakers.cancel(name);
     const current = ledger.get(key);
-    if (current) await ledger.put(current, withdraw(current, name, now()));
+    if (current && begun) await ledger.put(current, withdraw(current, name, now()));
     return;
   }
   await breakers.end(name, outcome.scope === 'message' || outcome.kind === 'confirmed', outcome.said);
   await note(key, name, outcome, message, tools, tally);
+}
+
+/**
+ * The last step before anything is sent: *started* becomes durable. Not sooner, while a delivery waits for its turn: a crash
+ * then would put in doubt what nobody can have got.
+ * @returns false if the account may be another worker's by now: this process may have been stopped meanwhile
+ */
+async function begin(key: string, name: string, tools: TransferTools, tally: Tally): Promise<boolean> {
+  const { ledger, lease } = tools.hold;
+  const entry = ledger.get(key);
+  if (!entry) return false;
+  if (entry.deliveries[name]?.state === 'started')
+    noteDoubt(entry, name, 'a crash came before the answer was written', tools, tally);
+  await ledger.put(entry, startDelivery(entry, name, tools.now()));
+  return lease.isValid || (await lease.confirm());
 }
 
 async function note(
