@@ -58,14 +58,14 @@ const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'one absence forgets nothing',
     file: 'src/sync/plan.ts',
-    find: 'if (absences >= 2 && (gone || now - absentSince >= DAY))',
+    find: 'if (absences >= 2 && (isProved || now - absentSince >= DAY))',
     replace: 'if (absences >= 1)',
     tests: ['test/sync/plan.test.ts'],
   },
   {
     rule: 'an empty listing after a full one counts for nothing',
     file: 'src/sync/plan.ts',
-    find: 'if (!gone && rows.length + quiet === 0 && !wasEmpty) return;',
+    find: "if (entry.state !== 'deleted' && rows.length + quiet === 0 && !wasEmpty) return;",
     replace: '',
     tests: ['test/sync/plan.test.ts'],
   },

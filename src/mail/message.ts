@@ -8,6 +8,11 @@ export interface StoredMessage {
   readonly size: number;
   /** SHA-256 of all octets, in hexadecimal. */
   readonly sha256: string;
+  /**
+   * SHA-256 of what follows the header, in hexadecimal: servers add header fields (Status, X-UIDL) between sessions, and leave
+   * the body. Of all octets where no empty line ends the header.
+   */
+  readonly bodySha256: string;
   /** The header, the empty line included, cut at 256 KB. */
   readonly header: Buffer;
   /** The message itself if it is small enough to be held in memory. */

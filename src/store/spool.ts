@@ -4,6 +4,7 @@
  */
 
 import { createHash, randomBytes } from 'node:crypto';
+import type { Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
@@ -56,6 +57,8 @@ export class Spool {
 export class Receiver {
   readonly #path: string;
   readonly #hash = createHash('sha256');
+  /** Once the end of the header was seen. */
+  #body: Hash | undefined;
   #chunks: Buffer[] = [];
   #gathered = 0;
   #header: Buffer[] = [];
@@ -76,7 +79,8 @@ export class Receiver {
   write(chunk: Buffer): void | Promise<void> {
     this.#hash.update(chunk);
     this.#size += chunk.length;
-    if (!this.#headerDone) this.#gatherHeader(chunk);
+    if (this.#headerDone) this.#body?.update(chunk);
+    else this.#gatherHeader(chunk);
     this.#chunks.push(chunk);
     this.#gathered += chunk.length;
     if (this.#size > MEMORY_LIMIT && this.#gathered >= WRITE_SIZE) return this.#spill();
@@ -101,7 +105,9 @@ export class Receiver {
     const header = collected.subarray(0, Math.min(end < 0 ? collected.length : end, HEADER_LIMIT));
     this.#chunks = [];
     this.#header = [];
-    return new Message(this.#size, this.#hash.digest('hex'), header, bytes, this.#path);
+    const sha256 = this.#hash.digest('hex');
+    const bodySha256 = this.#body?.digest('hex') ?? sha256;
+    return new Message({ size: this.#size, sha256, bodySha256, header }, bytes, this.#path);
   }
 
   /** Gives everything back after a retrieval that failed. */
@@ -150,8 +156,12 @@ export class Receiver {
     this.#headerSize += chunk.length;
     // The empty line may lie across pieces, however small they are.
     const seen = Buffer.concat([this.#tail, chunk]);
-    const isEmptyHeader = this.#headerSize === seen.length && endOfHeader(seen) === 2;
-    this.#headerDone = isEmptyHeader || seen.includes('\r\n\r\n') || this.#headerSize >= HEADER_LIMIT;
+    const isStart = this.#headerSize === seen.length;
+    const end = isStart ? endOfHeader(seen) : seen.indexOf('\r\n\r\n') + 4;
+    // An index of -1 makes 3.
+    const isOver = isStart ? end >= 0 : end >= 4;
+    if (isOver) this.#body = createHash('sha256').update(seen.subarray(end));
+    this.#headerDone = isOver || this.#headerSize >= HEADER_LIMIT;
     this.#tail = seen.subarray(-3);
   }
 }
@@ -159,13 +169,19 @@ export class Receiver {
 class Message implements StoredMessage {
   readonly size: number;
   readonly sha256: string;
+  readonly bodySha256: string;
   readonly header: Buffer;
   bytes: Buffer | undefined;
   readonly #path: string;
 
-  constructor(size: number, sha256: string, header: Buffer, bytes: Buffer | undefined, path: string) {
+  constructor(
+    { size, sha256, bodySha256, header }: Pick<StoredMessage, 'size' | 'sha256' | 'bodySha256' | 'header'>,
+    bytes: Buffer | undefined,
+    path: string,
+  ) {
     this.size = size;
     this.sha256 = sha256;
+    this.bodySha256 = bodySha256;
     this.header = header;
     this.bytes = bytes;
     this.#path = path;

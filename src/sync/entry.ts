@@ -63,7 +63,7 @@ export interface Entry {
   readonly fingerprint: string;
   /** Tells octet-identical headers under one unique-id apart: 0 for the first. */
   readonly copy: number;
-  /** 128 bits of SHA-256 over all octets, base64url; empty until retrieved. */
+  /** 128 bits of the SHA-256 of the body (`StoredMessage.bodySha256`), base64url; empty until retrieved. */
   readonly sha: string;
   /** As LIST said when last seen; -1 if it said nothing. */
   readonly size: number;

@@ -6,6 +6,7 @@
  */
 
 import { isWeak } from '../mail/fingerprint.ts';
+import { mayDelete } from './entry.ts';
 import type { Entry } from './entry.ts';
 
 /** One message as the server lists it. `uniqueId` is never empty here. */
@@ -19,7 +20,7 @@ export interface Row {
 /** What has been found out about a row beyond the listing. */
 export interface Evidence {
   readonly fingerprint: string;
-  /** Set once all octets were seen. */
+  /** As `Entry.sha`; set once all octets were seen. */
   readonly sha?: string;
 }
 
@@ -48,10 +49,8 @@ export function matchGroup(
   if (entries.length === 0) return rows.map(() => NEW);
   const [row] = rows;
   const [entry] = entries;
-  if (rows.length === 1 && entries.length === 1 && row && entry && !isDoubtful(row, entry)) {
-    const seen = evidence.get(row.messageNumber);
-    if (!seen || seen.fingerprint === entry.fingerprint || entry.fingerprint === '') return [{ kind: 'known', entry }];
-  }
+  if (rows.length === 1 && entries.length === 1 && row && entry && isBeyondDoubt(row, entry, evidence))
+    return [{ kind: 'known', entry }];
   const matches = rows.map((): Match => IDENTIFY);
   const byFingerprint = new Map<string, number[]>();
   rows.forEach((each, index) => {
@@ -60,15 +59,24 @@ export function matchGroup(
   });
   for (const [fingerprint, indexes] of byFingerprint) {
     const candidates = entries.filter((each) => each.fingerprint === fingerprint);
-    const nameless = entries.filter((each) => each.fingerprint === '');
     const found = matchCopies(
       indexes.map((index) => rows[index] as Row),
-      candidates.length > 0 ? candidates : entries.length === rows.length ? nameless : [],
+      candidates,
       evidence,
     );
     indexes.forEach((index, position) => (matches[index] = found[position] ?? NEW));
   }
+  matchNameless(rows, matches, entries);
   return matches;
+}
+
+/** True if nothing speaks against this row being this entry, which is the only one. */
+function isBeyondDoubt(row: Row, entry: Entry, evidence: ReadonlyMap<number, Evidence>): boolean {
+  if (isDoubtful(row, entry)) return false;
+  const seen = evidence.get(row.messageNumber);
+  // What a person discarded unseen is looked at before it is deleted, so that a delete to be repeated hits the same.
+  if (seen === undefined) return entry.state !== 'discarded' || entry.fingerprint !== '';
+  return seen.sha === undefined && (seen.fingerprint === entry.fingerprint || entry.fingerprint === '');
 }
 
 /** True if the unique-id alone does not prove that this row is this entry. */
@@ -86,34 +94,94 @@ function matchCopies(
   // What came back after it had been seen to be gone is a new copy, however alike.
   const living = entries.filter((entry) => !(entry.state === 'deleted' && entry.absences > 0));
   if (living.length === 0) return rows.map(() => NEW);
-  if (isPlain(rows, living)) return rows.map((_, index) => ({ kind: 'known', entry: living[index] as Entry }));
+  const shas = rows.map((row) => evidence.get(row.messageNumber)?.sha);
+  const paired = shas.every((sha) => sha === undefined) ? pairUp(rows, withoutGone(living, rows.length)) : undefined;
+  if (paired) return paired;
   const left = [...living];
-  return rows.map((row) => {
-    const sha = evidence.get(row.messageNumber)?.sha;
+  return shas.map((sha): Match => {
     if (sha === undefined) return COMPARE;
-    const at = left.findIndex((entry) => entry.sha === sha || entry.sha === '');
+    const same = left.findIndex((entry) => entry.sha === sha);
+    // Without octets to compare with, only what is not deleted on the strength of it.
+    const at = same >= 0 ? same : left.findIndex((entry) => entry.sha === '' && !mayDelete(entry));
     if (at < 0) return NEW;
     const [entry] = left.splice(at, 1);
     return { kind: 'known', entry: entry as Entry };
   });
 }
 
-/** True if any assignment of these rows to these entries has the same consequences. */
-function isPlain(rows: readonly Row[], entries: readonly Entry[]): boolean {
-  const [first] = entries;
-  if (!first || rows.length !== entries.length) return false;
-  if (first.state === 'deleted') return false;
-  if (rows.length > 1) {
-    if (!entries.every((entry) => entry.state === first.state && (first.state !== 'open' || entry.sha === '')))
-      return false;
-  }
-  if (!isWeak(first.fingerprint) || first.fingerprint === '') return true;
-  return sizes(rows) === sizes(entries) && first.state !== 'deleting';
+/**
+ * Where the others account for all rows, what QUIT has said to be deleted is taken to be gone. If it is not, it stands for
+ * one of them, and having been delivered everywhere it loses nothing by that.
+ */
+function withoutGone(entries: readonly Entry[], rows: number): readonly Entry[] {
+  const others = entries.filter((entry) => entry.state !== 'deleted');
+  return rows <= others.length ? others : entries;
 }
 
-function sizes(sized: readonly { readonly size: number }[]): string {
-  return sized
-    .map(({ size }) => size)
-    .sort((a, b) => a - b)
-    .join();
+/**
+ * Which entry each row is, as far as that can be told, or does not matter, without the octets.
+ * @returns undefined if it takes the octets of all
+ */
+function pairUp(rows: readonly Row[], entries: readonly Entry[]): readonly Match[] | undefined {
+  const [first] = entries;
+  if (!first || !entries.every(isTrusted)) return undefined;
+  if (rows.length === 1 && entries.length === 1) {
+    const isProof = !isWeak(first.fingerprint) && first.state !== 'deleting' && first.absences === 0;
+    if (isProof || rows[0]?.size === first.size) return [{ kind: 'known', entry: first }];
+  }
+  const bySize = Map.groupBy(rows.keys(), (index) => rows[index]?.size);
+  // A delete must never hang on which of two is which: then each of them must have a row of its size.
+  const isMixed = !entries.every(mayDelete) && entries.some(mayDelete);
+  const isComplete = entries.every(
+    ({ size }) => (bySize.get(size)?.length ?? 0) >= entries.filter((each) => each.size === size).length,
+  );
+  if (isMixed && !isComplete) return undefined;
+  const matches = rows.map((): Match => COMPARE);
+  const strangers: number[] = [];
+  let left = entries.length;
+  for (const [size, indexes] of bySize) {
+    const same = entries.filter((entry) => entry.size === size);
+    left -= same.length;
+    if (same.length === 0) strangers.push(...indexes);
+    else if (indexes.length <= same.length && isAlike(same)) {
+      indexes.forEach((index, at) => (matches[index] = { kind: 'known', entry: same[at] as Entry }));
+    }
+  }
+  // Where every entry has found rows of its size, the others are none of them.
+  if (left === 0) for (const index of strangers) matches[index] = NEW;
+  return matches;
+}
+
+/** True if nothing depends on which of them is which. */
+function isAlike(entries: readonly Entry[]): boolean {
+  const [first] = entries;
+  return (
+    entries.length === 1 ||
+    entries.every(({ state, sha }) => state === first?.state && (state !== 'open' || sha === ''))
+  );
+}
+
+/** True if a fingerprint may tell that this entry is there: not where QUIT said that it is gone, or a look did. */
+function isTrusted({ state, fingerprint, absences }: Entry): boolean {
+  if (state === 'deleting') return !isWeak(fingerprint) && absences === 0;
+  return state !== 'deleted';
+}
+
+/** Entries whose header nobody has seen (skipped, too large, never retrieved): known by size, or as all that is left. */
+function matchNameless(rows: readonly Row[], matches: Match[], entries: readonly Entry[]): void {
+  const nameless = entries.filter(
+    ({ fingerprint, state, absences }) =>
+      fingerprint === '' && state !== 'deleting' && state !== 'deleted' && (state !== 'discarded' || absences === 0),
+  );
+  const isLeft = (index: number): boolean => matches[index]?.kind === 'new';
+  rows.forEach(({ size }, index) => {
+    const at = isLeft(index) && size !== -1 ? nameless.findIndex((entry) => entry.size === size) : -1;
+    if (at >= 0) matches[index] = { kind: 'known', entry: nameless.splice(at, 1)[0] as Entry };
+  });
+  const others = rows.map((_, at) => at).filter(isLeft);
+  const [index] = others;
+  const [entry] = nameless;
+  if (others.length !== 1 || nameless.length !== 1 || index === undefined || !entry) return;
+  // Another size: the server may have changed it. Not where the unique-id was away, or a delete would follow.
+  if (entry.absences === 0 && !mayDelete(entry)) matches[index] = { kind: 'known', entry };
 }

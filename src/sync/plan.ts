@@ -8,7 +8,8 @@ import type { Entry } from './entry.ts';
 import { matchGroup } from './identity.ts';
 import type { Evidence, Match, Row } from './identity.ts';
 import { recogniseMove } from './move.ts';
-import { verdictOf, wantedBy } from './wanted.ts';
+import { conclude } from './settle.ts';
+import { wantedBy } from './wanted.ts';
 import type { Wants } from './wanted.ts';
 
 export interface Policy extends Wants {
@@ -128,7 +129,9 @@ export function decide(entry: Entry, input: Pick<PlanInput, 'policy' | 'now' | '
 }
 
 function decideOpen(entry: Entry, { policy, now, opensAt, inFlight }: Parameters<typeof decide>[1]): Action {
-  if (verdictOf(entry, policy) === 'confirmed') return { do: 'put', entry: step(entry, 'confirmed') };
+  // What the config wants may have changed since the last attempt.
+  const concluded = conclude(entry, policy);
+  if (concluded !== entry) return { do: 'put', entry: concluded };
   if (entry.retrieval.next > now) return { do: 'nothing', next: entry.retrieval.next };
   let next = 0;
   const destinations: string[] = [];
@@ -199,6 +202,7 @@ function countLiving(input: PlanInput): number {
 class Builder {
   readonly #input: PlanInput;
   readonly #retrieve: Retrieval[] = [];
+  readonly #compare: Retrieval[] = [];
   readonly #delete: { row: Row; entry: Entry }[] = [];
   readonly #put: { before: Entry | undefined; after: Entry }[] = [];
   readonly #forget: Entry[] = [];
@@ -227,7 +231,7 @@ class Builder {
       case 'put':
         this.#put.push({ before: entry, after: action.entry });
         this.#known.set(row.messageNumber, action.entry);
-        if (action.entry.state === 'confirmed') this.known(row, action.entry);
+        if (action.entry.state === 'confirmed' || action.entry.state === 'kept') this.known(row, action.entry);
         break;
       case 'nothing':
         this.#comeBack(action.next);
@@ -242,7 +246,8 @@ class Builder {
       this.#create({ ...entry, fingerprint, state: 'skipped' });
     } else if (row.size > policy.maxMessageSize) {
       const reason = `too large: ${row.size} octets, maxMessageSize is ${policy.maxMessageSize}`;
-      this.#create({ ...entry, state: 'quarantined', reason });
+      const fingerprint = evidence.get(row.messageNumber)?.fingerprint ?? '';
+      this.#create({ ...entry, fingerprint, state: 'quarantined', reason });
     } else if (policy.deliverTo.every((name) => opensAt(name) > now)) {
       this.#comeBack(Math.min(...policy.deliverTo.map(opensAt)));
     } else {
@@ -258,34 +263,48 @@ class Builder {
   }
 
   rebind(from: Entry, to: Row): void {
-    const after = { ...from, uniqueId: to.uniqueId, size: to.size, copy: 0, absences: 0, absentSince: 0 };
+    const copy = this.#nextCopy(to.uniqueId, from.fingerprint);
+    const after = { ...from, uniqueId: to.uniqueId, size: to.size, copy, absences: 0, absentSince: 0 };
     this.#forget.push(from);
     this.#put.push({ before: undefined, after });
     this.known(to, after);
   }
 
   retrieve(retrieval: Retrieval): void {
-    if (this.#retrieve.length < this.#input.policy.maxMessagesPerPoll) this.#retrieve.push(retrieval);
+    if (retrieval.compare) this.#compare.push(retrieval);
+    else if (this.#retrieve.length < this.#input.policy.maxMessagesPerPoll) this.#retrieve.push(retrieval);
     else this.#more = true;
+  }
+
+  /** What may turn out to be known comes last, and each time from another one on: it must not keep the others waiting. */
+  #chosen(): Retrieval[] {
+    const { now, policy } = this.#input;
+    // Schedules are regular, so time itself would always begin with the same.
+    const part = (Math.imul(Math.floor(now / 1000), 0x9e37_79b1) >>> 0) / 2 ** 32;
+    const at = Math.floor(part * this.#compare.length);
+    const room = policy.maxMessagesPerPoll - this.#retrieve.length;
+    this.#more ||= this.#compare.length > room;
+    const compare = [...this.#compare.slice(at), ...this.#compare.slice(0, at)].slice(0, room);
+    return [...this.#retrieve, ...compare].sort((a, b) => a.row.messageNumber - b.row.messageNumber);
   }
 
   absent(entry: Entry): void {
     const { now, rows, quiet, wasEmpty } = this.#input;
-    const gone = entry.state === 'deleted' || entry.state === 'deleting';
-    if (!gone && rows.length + quiet === 0 && !wasEmpty) return;
+    // A listing that is suddenly empty proves nothing, but where QUIT has said the same.
+    if (entry.state !== 'deleted' && rows.length + quiet === 0 && !wasEmpty) return;
     const absences = entry.absences + 1;
     const absentSince = entry.absentSince || now;
-    if (absences >= 2 && (gone || now - absentSince >= DAY)) this.#forget.push(entry);
-    else if (absences <= 2) {
-      const after = { ...entry, absences, absentSince };
-      this.#put.push({ before: entry, after: entry.state === 'deleting' ? step(after, 'deleted') : after });
-    }
+    // What no QUIT has proved to be deleted may be missing for as long as a server is in trouble.
+    const isProved = entry.state === 'deleted';
+    if (absences >= 2 && (isProved || now - absentSince >= DAY)) this.#forget.push(entry);
+    else if (absences <= 2) this.#put.push({ before: entry, after: { ...entry, absences, absentSince } });
   }
 
   finish(identify: readonly Row[]): Plan {
+    const retrieve = this.#chosen();
     return {
       identify,
-      retrieve: this.#retrieve.sort((a, b) => a.row.messageNumber - b.row.messageNumber),
+      retrieve,
       delete: this.#delete,
       put: this.#put,
       forget: this.#forget,
@@ -307,13 +326,16 @@ class Builder {
   }
 
   #create(entry: Entry): void {
-    const twins = `${entry.uniqueId}\n${entry.fingerprint}`;
-    const known = (this.#input.entries.get(entry.uniqueId) ?? []).filter(
-      (each) => each.fingerprint === entry.fingerprint,
-    );
+    const copy = this.#nextCopy(entry.uniqueId, entry.fingerprint);
+    this.#put.push({ before: undefined, after: { ...entry, copy } });
+  }
+
+  #nextCopy(uniqueId: string, fingerprint: string): number {
+    const twins = `${uniqueId}\n${fingerprint}`;
+    const known = (this.#input.entries.get(uniqueId) ?? []).filter((each) => each.fingerprint === fingerprint);
     const copy = this.#copies.get(twins) ?? known.reduce((most, each) => Math.max(most, each.copy + 1), 0);
     this.#copies.set(twins, copy + 1);
-    this.#put.push({ before: undefined, after: { ...entry, copy } });
+    return copy;
   }
 
   #comeBack(at: number): void {

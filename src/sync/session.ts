@@ -10,6 +10,7 @@ import type { Spool } from '../store/spool.ts';
 import { Deletions } from './deletions.ts';
 import { entryKey, newEntry } from './entry.ts';
 import type { Entry } from './entry.ts';
+import type { Row } from './identity.ts';
 import { decide } from './plan.ts';
 import type { Plan, PlanInput, Retrieval } from './plan.ts';
 import { ACCOUNT_BACKOFF, backoff, RETRIEVAL_ATTEMPTS } from './retry.ts';
@@ -200,11 +201,11 @@ export class Session {
     try {
       this.tally.retrieved += 1;
       this.tally.octets += octets;
-      if (this.#isSuspicious(retrieval, octets, message.sha256)) {
+      if (this.#isSuspicious(retrieval, octets, message.bodySha256)) {
         await this.#notRetrieved(
           retrieval,
           `the server gave ${octets} of ${row.size} octets`,
-          shortSha(message.sha256),
+          shortSha(message.bodySha256),
         );
         return;
       }
@@ -228,14 +229,15 @@ export class Session {
   }
 
   /** Some servers answer +OK and give a piece of a message whose file went away. Three times the same piece is believed. */
-  #isSuspicious({ row, entry }: Retrieval, octets: number, sha256: string): boolean {
+  #isSuspicious({ row, entry }: Retrieval, octets: number, bodySha256: string): boolean {
     if (row.size < 0 || octets >= row.size * SHORT || row.size - octets <= SHORT_BY) return false;
-    return !(entry && entry.sha === shortSha(sha256) && entry.retrieval.failures >= 2);
+    return !(entry && entry.sha === shortSha(bodySha256) && entry.retrieval.failures >= 2);
   }
 
   async #notRetrieved({ row, entry }: Retrieval, said: string, sha = ''): Promise<void> {
     const { hold, events, now, random } = this.#tools;
-    const base: Entry = entry ?? newEntry(row.uniqueId, row.size, now());
+    const before = entry ?? this.#failedBefore(row);
+    const base = before ?? { ...newEntry(row.uniqueId, row.size, now()), copy: this.#namelessOf(row).length };
     const failures = base.retrieval.failures + 1;
     const next = now() + backoff(ACCOUNT_BACKOFF, failures, random());
     const permanent = failures >= RETRIEVAL_ATTEMPTS;
@@ -249,6 +251,15 @@ export class Session {
       said: reasonOf(said),
       at: now(),
     });
-    await hold.ledger.put(entry, after);
+    await hold.ledger.put(before, after);
+  }
+
+  /** The entry of a message that is not in doubt but for its failed retrievals. */
+  #failedBefore(row: Row): Entry | undefined {
+    return this.#namelessOf(row).find(({ state, size }) => state === 'open' && size === row.size);
+  }
+
+  #namelessOf({ uniqueId }: Row): Entry[] {
+    return this.#tools.hold.ledger.group(uniqueId).filter(({ fingerprint }) => fingerprint === '');
   }
 }

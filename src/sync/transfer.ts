@@ -57,7 +57,7 @@ export function recognise(
   assigned: Assignments,
 ): { readonly before: Entry | undefined; readonly entry: Entry } {
   const fingerprint = fingerprintOf(message.header);
-  const sha = shortSha(message.sha256);
+  const sha = shortSha(message.bodySha256);
   const group = tools.hold.ledger.group(row.uniqueId);
   const free = group.filter((each) => {
     const holder = assigned.get(entryKey(each));

@@ -66,14 +66,31 @@ suite('the spool', () => {
 
   test('the header is found wherever the network cuts', async (t) => {
     const spool = await Spool.open(await tempDir(t));
-    const octets = Buffer.from('Subject: s\r\nTo: t\r\n\r\nbody\r\n\r\nmore\r\n');
+    const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+    const cases = [
+      ['Subject: s\r\nTo: t\r\n\r\n', 'body\r\n\r\nmore\r\n'],
+      ['Subject: s\r\n\r\n', ''],
+      ['\r\n', '\r\nbody\r\n'],
+      ['\r\n', ''],
+    ] as const;
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 10, maxLength: 40 }), async (sizes) => {
-        const receiver = spool.receive();
-        for (const piece of split(octets, sizes)) await receiver.write(piece);
-        assert.equal((await receiver.finish()).header.toString(), 'Subject: s\r\nTo: t\r\n\r\n');
-      }),
+      fc.asyncProperty(
+        fc.constantFrom(...cases),
+        fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 10, maxLength: 40 }),
+        async ([header, body], sizes) => {
+          const receiver = spool.receive();
+          for (const piece of split(Buffer.from(header + body), sizes)) await receiver.write(piece);
+          const message = await receiver.finish();
+          assert.equal(message.header.toString(), header);
+          assert.equal(message.bodySha256, sha256(body));
+          assert.equal(message.sha256, sha256(header + body));
+        },
+      ),
     );
+    const receiver = spool.receive();
+    await receiver.write(Buffer.from('no: end\r\n'));
+    const { sha256: whole, bodySha256 } = await receiver.finish();
+    assert.equal(bodySha256, whole, 'without an end of the header, all octets count');
   });
 
   test('a retrieval that failed leaves nothing', async (t) => {

@@ -13,6 +13,9 @@ export function storedMessage(octets: Buffer | string, options: { readonly strea
   return {
     size: bytes.length,
     sha256: createHash('sha256').update(bytes).digest('hex'),
+    bodySha256: createHash('sha256')
+      .update(bytes.subarray(Math.max(0, end)))
+      .digest('hex'),
     header: end < 0 ? bytes : bytes.subarray(0, end),
     bytes: options.streamed === true ? undefined : bytes,
     open: () => Readable.from(slices(bytes)),
@@ -29,10 +32,15 @@ export function hugeMessage(size: number, chunk: Buffer = line(64 * 1024)): Stor
       yield chunk.subarray(Math.max(0, chunk.length - left));
   }
   const hash = createHash('sha256');
-  for (const part of octets()) hash.update(part);
+  const body = createHash('sha256');
+  for (const part of octets()) {
+    hash.update(part);
+    if (part !== header) body.update(part);
+  }
   return {
     size,
     sha256: hash.digest('hex'),
+    bodySha256: body.digest('hex'),
     header,
     bytes: undefined,
     open: () => Readable.from(octets()),

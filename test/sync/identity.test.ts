@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { fingerprintOf, isWeak } from '../../src/mail/fingerprint.ts';
-import { newEntry } from '../../src/sync/entry.ts';
+import * as fc from 'fast-check';
+import { mayDelete, newEntry } from '../../src/sync/entry.ts';
 import type { Entry } from '../../src/sync/entry.ts';
 import { matchGroup } from '../../src/sync/identity.ts';
 import type { Evidence, Row } from '../../src/sync/identity.ts';
@@ -31,6 +32,11 @@ function verdicts(
 }
 
 suite('which row is which entry', () => {
+  test('a message that was away and has another size: only the octets can tell', () => {
+    const away = entry({ state: 'open', absences: 1 });
+    assert.deepEqual(verdicts([row(1)], [away], { 1: { fingerprint: A } }), [0]);
+    assert.deepEqual(verdicts([row(1, 90)], [away], { 1: { fingerprint: A } }), ['compare']);
+  });
   test('an unknown unique-id is new', () => assert.deepEqual(verdicts([row(1)], []), ['new']));
   test('twins that nobody knows are new', () => assert.deepEqual(verdicts([row(1), row(2)], []), ['new', 'new']));
   test('one row, one entry, same size: known', () => assert.deepEqual(verdicts([row(1)], [entry({})]), [0]));
@@ -76,6 +82,9 @@ suite('which row is which entry', () => {
   test('a further copy with the same header: only the octets can tell', () => {
     const evidence = { 1: { fingerprint: A }, 2: { fingerprint: A } };
     assert.deepEqual(verdicts([row(1), row(2)], [entry({})], evidence), ['compare', 'compare']);
+    assert.deepEqual(verdicts([row(1, 90), row(2)], [entry({})], evidence), ['new', 0], 'or their sizes');
+    const changed = [row(1, 90), row(2, 80)];
+    assert.deepEqual(verdicts(changed, [entry({})], evidence), ['compare', 'compare']);
     const seen = { 1: { fingerprint: A, sha: 'other' }, 2: { fingerprint: A, sha: 'sha-a' } };
     assert.deepEqual(verdicts([row(1), row(2)], [entry({})], seen), ['new', 0]);
   });
@@ -90,6 +99,124 @@ suite('which row is which entry', () => {
     const pending = entry({ state: 'deleting', fingerprint: WEAK });
     assert.deepEqual(verdicts([row(1)], [pending], { 1: { fingerprint: WEAK } }), ['compare']);
     assert.deepEqual(verdicts([row(1)], [pending], { 1: { fingerprint: WEAK, sha: 'other' } }), ['new']);
+  });
+  test('octets that were seen outweigh everything', () => {
+    // One row of twins, asked of the entries that nobody else is.
+    const other = { 1: { fingerprint: A, sha: 'other' } };
+    for (const size of [100, 101]) {
+      assert.deepEqual(verdicts([row(1, size)], [entry({})], other), ['new']);
+      assert.deepEqual(verdicts([row(1, size)], [entry({ state: 'deleting' })], other), ['new']);
+      assert.deepEqual(verdicts([row(1, size)], [entry({ sha: '', state: 'open' })], other), [0]);
+    }
+    assert.deepEqual(verdicts([row(1)], [entry({ sha: '', state: 'deleting' })], other), ['new']);
+  });
+  test('a pending delete that a listing missed: only the octets can tell', () => {
+    const pending = entry({ state: 'deleting', absences: 1 });
+    assert.deepEqual(verdicts([row(1)], [pending], { 1: { fingerprint: A } }), ['compare']);
+    assert.deepEqual(verdicts([row(1)], [pending], { 1: { fingerprint: A, sha: 'sha-a' } }), [0]);
+    assert.deepEqual(verdicts([row(1)], [pending], { 1: { fingerprint: A, sha: 'other' } }), ['new']);
+  });
+  test('a pending delete and another size: only the octets can tell', () => {
+    assert.deepEqual(verdicts([row(1, 90)], [entry({ state: 'deleting' })], { 1: { fingerprint: A } }), ['compare']);
+  });
+  test('two copies, one deleted: what is there is the other, without a look at its octets at each poll', () => {
+    const entries = [entry({ state: 'deleted' }), entry({ copy: 1, state: 'quarantined', sha: 'sha-b' })];
+    assert.deepEqual(verdicts([row(1)], entries, { 1: { fingerprint: A } }), [1]);
+    assert.deepEqual(verdicts([row(1), row(2)], entries, { 1: { fingerprint: A }, 2: { fingerprint: A } }), [
+      'compare',
+      'compare',
+    ]);
+  });
+  test('two copies, both kept, one gone: the other is one of them', () => {
+    const entries = [entry({}), entry({ copy: 1, sha: 'sha-b', size: 200 })];
+    assert.deepEqual(verdicts([row(1, 200)], entries, { 1: { fingerprint: A } }), [1]);
+    assert.deepEqual(verdicts([row(1, 300)], entries, { 1: { fingerprint: A } }), ['compare']);
+  });
+  test('two copies of different size that wait: told apart by size, where no delete hangs on it', () => {
+    const evidence = { 1: { fingerprint: A }, 2: { fingerprint: A } };
+    const open = entry({ state: 'open' });
+    const rows = [row(1, 200), row(2)];
+    assert.deepEqual(verdicts(rows, [open, entry({ copy: 1, state: 'quarantined', size: 200 })], evidence), [1, 0]);
+    const done = entry({ copy: 1, state: 'confirmed', size: 200 });
+    assert.deepEqual(verdicts(rows, [open, done], evidence), [1, 0], 'each has its row');
+    assert.deepEqual(verdicts([row(1, 200)], [open, done], { 1: { fingerprint: A } }), ['compare']);
+    assert.deepEqual(verdicts([row(1, 200), row(2, 90)], [open, done], evidence), ['compare', 'compare']);
+  });
+  test('discarded without having been seen: looked at before it is deleted', () => {
+    const unseen = entry({ state: 'discarded', fingerprint: '', sha: '' });
+    assert.deepEqual(verdicts([row(1)], [unseen]), ['identify']);
+    assert.deepEqual(verdicts([row(1)], [unseen], { 1: { fingerprint: B } }), [0]);
+    assert.deepEqual(verdicts([row(1, 101)], [unseen], { 1: { fingerprint: B } }), ['new']);
+    assert.deepEqual(verdicts([row(1)], [{ ...unseen, absences: 1 }], { 1: { fingerprint: B } }), ['new']);
+  });
+  test('a unique-id that was skipped, went away, and comes back with another message', () => {
+    const skipped = entry({ state: 'skipped', fingerprint: '', sha: '', absences: 1 });
+    assert.deepEqual(verdicts([row(1, 101)], [skipped], { 1: { fingerprint: B } }), ['new']);
+    assert.deepEqual(verdicts([row(1)], [skipped], { 1: { fingerprint: B } }), [0]);
+  });
+  test('a skipped message and a new twin: told apart by size', () => {
+    const skipped = entry({ state: 'skipped', fingerprint: '', sha: '' });
+    const evidence = { 1: { fingerprint: A }, 2: { fingerprint: B } };
+    assert.deepEqual(verdicts([row(1, 7), row(2)], [skipped], evidence), ['new', 0]);
+    assert.deepEqual(verdicts([row(1, 7), row(2, 8)], [skipped], evidence), ['new', 'new']);
+  });
+  test('no entry is two rows, whatever is known of them', () => {
+    const state = fc.constantFrom<Entry['state']>(
+      'open',
+      'confirmed',
+      'kept',
+      'deleting',
+      'deleted',
+      'quarantined',
+      'discarded',
+      'skipped',
+    );
+    const mark = fc.constantFrom('', A, B, WEAK);
+    const some = fc.record({
+      state,
+      fingerprint: mark,
+      sha: fc.constantFrom('', 's', 't'),
+      size: fc.constantFrom(-1, 1, 2),
+      absences: fc.nat(1),
+    });
+    const seen = fc.record({
+      fingerprint: mark.filter((each) => each !== ''),
+      sha: fc.constantFrom(undefined, 's', 't'),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(some, { maxLength: 4 }),
+        fc.array(fc.tuple(fc.constantFrom(-1, 1, 2), fc.option(seen)), { maxLength: 4 }),
+        (parts, listed) => {
+          const entries = parts.map((part, copy) => entry({ ...part, copy }));
+          const evidence: Record<number, Evidence> = {};
+          listed.forEach(([, each], index) => {
+            if (each)
+              evidence[index + 1] =
+                each.sha === undefined
+                  ? { fingerprint: each.fingerprint }
+                  : { fingerprint: each.fingerprint, sha: each.sha };
+          });
+          const found = verdicts(
+            listed.map(([size], index) => row(index + 1, size)),
+            entries,
+            evidence,
+          );
+          const known = found.filter((each) => typeof each === 'number');
+          assert.equal(new Set(known).size, known.length);
+          assert.ok(!known.includes(-1));
+          found.forEach((each, index) => {
+            const mine = typeof each === 'number' ? entries[each] : undefined;
+            const about = evidence[index + 1];
+            // Whoever was looked at is never taken for a message with another header, or deleted for other octets.
+            if (mine && about && mine.fingerprint !== '') assert.equal(about.fingerprint, mine.fingerprint);
+            if (mine && about?.sha !== undefined && mine.fingerprint !== '' && mayDelete(mine))
+              assert.equal(about.sha, mine.sha);
+          });
+        },
+      ),
+      { numRuns: 2000 },
+    );
   });
   test('an entry without a fingerprint (skipped, or never retrieved) is known by its unique-id', () => {
     assert.deepEqual(

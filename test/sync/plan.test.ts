@@ -59,6 +59,24 @@ suite('the plan of a poll', () => {
     assert.deepEqual([retrieved(todo), todo.more], [['x', 'y'], true]);
   });
 
+  test('messages that may be known keep no new one waiting, and have their turn one after the other', () => {
+    const policy: Policy = { ...POLICY, retention: 'keep', maxMessagesPerPoll: 2 };
+    const twins = Array.from({ length: 6 }, (_, index) => ({ messageNumber: index + 1, uniqueId: 't', size: 100 }));
+    const known = [
+      entry('t', { state: 'kept', fingerprint: '~' }),
+      entry('t', { state: 'kept', fingerprint: '~', copy: 1 }),
+    ];
+    const found = Object.fromEntries(twins.map(({ messageNumber }) => [messageNumber, { fingerprint: '~' }]));
+    const rows = [...twins, { messageNumber: 7, uniqueId: 'x', size: 1 }];
+    const looked = new Set<number>();
+    for (let now = NOW; now < NOW + 100 * 300_000; now += 300_000) {
+      const todo = planned({ rows, known, found, policy, now });
+      assert.deepEqual([todo.retrieve.length, todo.retrieve.at(-1)?.row.uniqueId, todo.more], [2, 'x', true]);
+      looked.add(todo.retrieve[0]?.row.messageNumber ?? 0);
+    }
+    assert.equal(looked.size, 6);
+  });
+
   test('too large: quarantined without being retrieved', () => {
     const todo = planned({ rows: [{ messageNumber: 1, uniqueId: 'x', size: 1001 }] });
     assert.deepEqual(retrieved(todo), []);
@@ -86,6 +104,23 @@ suite('the plan of a poll', () => {
         ['p', 1],
       ],
     );
+  });
+
+  test('a destination left the config: what is left decides', () => {
+    const policy: Policy = { ...POLICY, deliverTo: ['a'] };
+    const deliveries = { a: delivery('rejected'), b: delivery('deferred', NOW + DAY) };
+    const rejected = planned({ rows: rowsOf('x'), known: [entry('x', { deliveries })], policy });
+    assert.deepEqual([retrieved(rejected), rejected.put[0]?.after.state], [[], 'quarantined']);
+    const others = { a: delivery('confirmed'), b: delivery('deferred', NOW + DAY) };
+    const confirmed = planned({ rows: rowsOf('x'), known: [entry('x', { deliveries: others })], policy });
+    assert.deepEqual([deleted(confirmed), confirmed.put[0]?.after.state], [['x'], 'confirmed']);
+  });
+
+  test('discarded unseen: its header is noted before it is deleted', () => {
+    const known = [entry('x', { state: 'discarded', fingerprint: '', sha: '' })];
+    assert.equal(planned({ rows: rowsOf('x'), known }).identify.length, 1);
+    const todo = planned({ rows: rowsOf('x'), known, found: { 1: { fingerprint: 'p' } } });
+    assert.deepEqual([todo.put[0]?.after.fingerprint, todo.delete[0]?.entry.fingerprint], ['p', 'p']);
   });
 
   test('confirmed everywhere: deleted without being retrieved', () => {
@@ -170,9 +205,27 @@ suite('absence', () => {
     );
   });
 
-  test('a pending delete whose message is gone has worked', () => {
-    const todo = planned({ rows: rowsOf('y'), known: [entry('x', { state: 'deleting' })] });
-    assert.equal(todo.put[0]?.after.state, 'deleted');
+  test('a pending delete whose message is gone has worked, if it stays away', () => {
+    const pending = entry('x', { state: 'deleting' });
+    const once = planned({ rows: rowsOf('y'), known: [pending] });
+    assert.deepEqual(
+      [once.put.map(({ after }) => [after.state, after.absences]), once.forget],
+      [[['deleting', 1]], []],
+    );
+    const absent = { ...pending, absences: 1, absentSince: NOW - 1 };
+    assert.equal(planned({ rows: rowsOf('y'), known: [absent] }).forget.length, 0);
+    assert.equal(planned({ rows: rowsOf('y'), known: [{ ...absent, absentSince: NOW - DAY }] }).forget.length, 1);
+    const found = { 1: { fingerprint: 'fp-x' } };
+    assert.equal(planned({ rows: rowsOf('x'), known: [absent], found }).retrieve[0]?.compare, true);
+  });
+
+  test('a maildrop that is suddenly empty proves no pending delete', () => {
+    const known = [entry('x', { state: 'deleting' }), entry('y', { state: 'deleted' })];
+    const todo = planned({ known });
+    assert.deepEqual(
+      todo.put.map(({ after }) => [after.uniqueId, after.absences]),
+      [['y', 1]],
+    );
   });
 
   test('what we did not delete is remembered for a day of absences', () => {
@@ -243,6 +296,49 @@ suite('a provider that moves', () => {
     const found = Object.fromEntries(more.map((_, index) => [index + 1, { fingerprint: `fp${index}` }]));
     const todo = planned({ rows: more, known: old, policy, found });
     assert.deepEqual([retrieved(todo), todo.unmatched], [['new10', 'new11'], 0]);
+  });
+
+  test('a move after days of an empty maildrop, and one that comes in pieces', () => {
+    const absent = old.map((each) => ({ ...each, absences: 2, absentSince: NOW - 1000 }));
+    const few = rows.slice(0, 3);
+    for (const known of [old, absent]) {
+      assert.equal(planned({ rows: few, known, policy }).identify.length, 3);
+      const found = { 1: { fingerprint: 'fp0' }, 2: { fingerprint: 'fp1' }, 3: { fingerprint: 'other' } };
+      const todo = planned({ rows: few, known, policy, found });
+      assert.deepEqual([retrieved(todo), todo.forget.length, todo.unmatched], [['new2'], 2, 0]);
+    }
+  });
+
+  test('a maildrop that a person emptied: what comes later is new mail, however much', () => {
+    const absent = old.map((each) => ({ ...each, absences: 2, absentSince: NOW - 1000 }));
+    const found = Object.fromEntries(rows.map((_, index) => [index + 1, { fingerprint: `other${index}` }]));
+    assert.equal(retrieved(planned({ rows, known: absent, policy, found })).length, 10);
+    // But nobody knows of messages that were never looked at.
+    const unseen = rows.map((_, index) =>
+      entry(`old${index}`, { fingerprint: '', state: 'skipped', absences: 2, absentSince: NOW - 1000 }),
+    );
+    assert.equal(planned({ rows, known: unseen, policy, found }).unmatched, 10);
+  });
+
+  test('a pending delete moves too', () => {
+    const known = [...old, entry('pending', { state: 'deleting', fingerprint: 'fp-p' })];
+    const found = Object.fromEntries(
+      [...rows, rows[0]].map((_, index) => [index + 1, { fingerprint: index < 10 ? `fp${index}` : 'fp-p' }]),
+    );
+    const todo = planned({ rows: [...rows, { messageNumber: 11, uniqueId: 'p2', size: 9 }], known, policy, found });
+    assert.deepEqual([retrieved(todo), deleted(todo), todo.unmatched], [[], ['p2'], 0]);
+  });
+
+  test('twins of the old server stay two on the new one', () => {
+    const known = [...old, entry('t', { state: 'kept', fingerprint: 'fp-t', copy: 0 })];
+    known.push(entry('t', { state: 'kept', fingerprint: 'fp-t', copy: 1 }));
+    const twins = [11, 12].map((messageNumber) => ({ messageNumber, uniqueId: 't2', size: 100 }));
+    const found = Object.fromEntries(
+      Array.from({ length: 12 }, (_, index) => [index + 1, { fingerprint: index < 10 ? `fp${index}` : 'fp-t' }]),
+    );
+    const todo = planned({ rows: [...rows, ...twins], known, policy, found });
+    const copies = todo.put.filter(({ after }) => after.uniqueId === 't2').map(({ after }) => after.copy);
+    assert.deepEqual(copies, [0, 1]);
   });
 
   test('some gone and some new is an ordinary day', () => {
