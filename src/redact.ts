@@ -22,7 +22,7 @@ export class Redactor {
     for (const form of new Set([
       secret,
       JSON.stringify(secret).slice(1, -1),
-      encodeURIComponent(secret),
+      encodeURIComponent(secret.toWellFormed()),
       Buffer.from(secret).toString('base64'),
     ])) {
       if (form.length < SHORTEST) continue;

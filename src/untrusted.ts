@@ -19,7 +19,8 @@ const BEYOND = 4096;
 export function printable(text: string, limit: number = LIMIT): string {
   const clean = revealed.redact(text.slice(0, limit + BEYOND));
   const cut = clean.length > limit ? `${clean.slice(0, limit)}…` : clean;
-  return cut.replace(UNSAFE, (character) => {
+  // A cut may leave half a character, and so may others.
+  return cut.toWellFormed().replace(UNSAFE, (character) => {
     const point = character.charCodeAt(0);
     return point < 0x100 ? `\\x${point.toString(16).padStart(2, '0')}` : `\\u{${point.toString(16)}}`;
   });
@@ -28,6 +29,14 @@ export function printable(text: string, limit: number = LIMIT): string {
 /** Octets of a server as printable text: UTF-8 where it is valid, else Latin-1, so that no octet is hidden. */
 export function printableOctets(octets: Buffer, limit: number = LIMIT): string {
   const head = octets.subarray(0, limit * 4);
-  const text = head.toString('utf8');
-  return printable(text.includes('\ufffd') ? head.toString('latin1') : text, limit);
+  return printable(utf8Of(head) ?? head.toString('latin1'), limit);
+}
+
+/** Undefined if it is none; a character that the end cuts off is left away. */
+function utf8Of(octets: Buffer): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(octets, { stream: true });
+  } catch {
+    return undefined; // another encoding
+  }
 }
