@@ -3,8 +3,9 @@
 import { createHash } from 'node:crypto';
 import { CronTime } from 'cron';
 
-/** Accounts that share a cron expression start within this time behind it. Milliseconds. */
-const SPREAD = 60_000;
+/** Accounts that share a cron expression start within this time behind it: half of the least that lies between two of its times. */
+const SPREAD = 30_000;
+const SPREAD_OF_SECONDS = 500;
 
 /**
  * The stable offset of an account.
@@ -22,13 +23,18 @@ export function offsetOf(account: string, within: number): number {
  */
 export function nextCronTime(expression: string, timezone: string | undefined, account: string, after: number): number {
   const time = timezone === undefined ? new CronTime(expression) : new CronTime(expression, timezone);
-  const first = next(time, after);
-  // Never so far that a run is still due when the next comes.
-  const offset = offsetOf(account, Math.min(SPREAD, (next(time, first) - first) / 2));
-  const previous = next(time, after - offset);
-  return previous + offset > after ? previous + offset : next(time, previous) + offset;
+  const offset = offsetOf(account, namesSeconds(expression) ? SPREAD_OF_SECONDS : SPREAD);
+  // The first time whose turn, behind the offset, is still to come.
+  return next(time, after - offset) + offset;
 }
 
+/** True if it may be due more than once a minute. */
+function namesSeconds(expression: string): boolean {
+  const fields = expression.trim().split(/\s+/);
+  return expression.trim() === '@secondly' || (fields.length > 5 && !/^\d+$/.test(fields[0] ?? ''));
+}
+
+/** The first time behind `after`. */
 function next(time: CronTime, after: number): number {
   return time.getNextDateFrom(new Date(after)).toMillis();
 }
