@@ -65,7 +65,8 @@ export class Lease {
 
   /** Waits for a renewal if the time is over (this process may have been stopped), so that `isValid` tells the truth. */
   async confirm(): Promise<boolean> {
-    if (!this.isValid && !this.#lost.signal.aborted) await this.#renew();
+    // The renewal that is under way may have been asked for before this process was stopped.
+    for (let tries = 0; tries < 2 && !this.isValid && !this.#lost.signal.aborted; tries += 1) await this.#renew();
     return this.isValid;
   }
 

@@ -14,16 +14,20 @@ import type { Markers } from '../store/markers.ts';
 import { redisFailure } from '../store/redis-error.ts';
 import type { Spool } from '../store/spool.ts';
 import type { AccountState, Trouble } from './account.ts';
+import type { Entry } from './entry.ts';
 import type { Hold, Holds } from './hold.ts';
 import { decide, plan } from './plan.ts';
-import type { Plan, PlanInput } from './plan.ts';
-import { afterSession } from './retry.ts';
-import type { Backoff, SessionFailure } from './retry.ts';
+import type { Action, Plan, PlanInput } from './plan.ts';
+import type { Backoff } from './retry.ts';
 import { Session } from './session.ts';
 import { identify, looksUnchanged, survey } from './survey.ts';
 import type { Survey } from './survey.ts';
 import type { TransferTools } from './transfer.ts';
+import { troubleOf } from './trouble.ts';
 import type { Window } from './window.ts';
+
+/** When what is due already, and was not done, is tried again. Milliseconds. */
+const SOON = 5000;
 
 export interface PollTools {
   readonly openSession: (account: AccountConfig, signal: AbortSignal) => Promise<Pop3Client>;
@@ -82,7 +86,7 @@ export async function poll(account: AccountConfig, tools: PollTools, options: Po
     hold = await tools.holds.acquire(account.name);
   } catch (error) {
     const failure = redisFailure(error) ?? asFailure(error);
-    const trouble = troubleOf(failure, 1, tools, undefined);
+    const trouble = troubleOf(failure, 1, tools.now(), tools.random());
     events.pollFailed(failure, trouble.until, trouble.needsPerson);
     return { outcome: 'failed', failure, trouble, background: undefined };
   }
@@ -170,14 +174,21 @@ class Visit {
     if (state.polledSince === 0 || state.resume !== undefined || state.more) return false;
     if (state.next > 0 && state.next <= this.#began) return false;
     for (const entry of this.#hold.ledger.openEntries()) {
+      // What stayed away from two listings is only waited for.
+      if (entry.absences >= 2 && entry.state !== 'deleted') continue;
       if (entry.state !== 'quarantined' && entry.state !== 'open') return false;
-      if (
-        entry.state === 'open' &&
-        Object.values(entry.deliveries).some(({ state: delivery }) => delivery === 'started')
-      )
-        return false;
+      if (entry.absences > 0 || this.#decide(entry).do === 'retrieve') return false;
     }
     return true;
+  }
+
+  #decide(entry: Entry): Action {
+    return decide(entry, {
+      policy: this.#policy(),
+      now: this.#tools.now(),
+      opensAt: (name) => this.#tools.breakers.opensAt(name),
+      inFlight: (key, name) => this.#hold.inFlight(key, name),
+    });
   }
 
   async #idle(session: Pop3Client): Promise<PollReport> {
@@ -243,7 +254,8 @@ class Visit {
     const notBefore = this.#notBefore(session);
     await transfer.end(this.#account.retention);
     const summary = transfer.summary(todo.more);
-    const next = this.#nextDue(todo);
+    // A maildrop that is suddenly empty has nothing to come back for before its time.
+    const next = found.rows.length === 0 ? todo.next : this.#nextDue(todo.next);
     // What was deleted makes the listing another one: then the next poll must look.
     const listing = summary.deleted > 0 || summary.more ? { ...found.listing, digest: '' } : found.listing;
     await ledger.saveState({
@@ -263,7 +275,10 @@ class Visit {
     const failure = redisFailure(error) ?? asFailure(error);
     if (failure.code === 'bug') this.#events.bug(error);
     const failures = ledger.state.failures + 1;
-    const trouble = troubleOf(failure, failures, this.#tools, ledger.state.trouble, session);
+    const trouble = troubleOf(failure, failures, this.#tools.now(), this.#tools.random(), {
+      before: ledger.state.trouble,
+      loginDelay: session?.capabilities.loginDelay?.seconds,
+    });
     this.#events.pollFailed(failure, trouble.until, trouble.needsPerson);
     const background = transfer ? this.#background(transfer) : undefined;
     try {
@@ -287,17 +302,14 @@ class Visit {
     return delay > 0 ? this.#began + delay * 1000 : 0;
   }
 
-  #nextDue(todo: Plan): number {
-    let next = todo.next;
-    const now = this.#tools.now();
+  /** When an entry that lies on the server becomes due. What this poll could have done and did not may wait a moment. */
+  #nextDue(planned: number): number {
+    let next = planned;
+    const soon = this.#tools.now() + SOON;
     for (const entry of this.#hold.ledger.openEntries()) {
-      const action = decide(entry, {
-        policy: this.#policy(),
-        now,
-        opensAt: (name) => this.#tools.breakers.opensAt(name),
-        inFlight: (key, name) => this.#hold.inFlight(key, name),
-      });
-      const at = action.do === 'nothing' ? action.next : action.do === 'retrieve' ? now : 0;
+      if (entry.absences > 0) continue;
+      const action = this.#decide(entry);
+      const at = action.do === 'nothing' ? action.next : action.do === 'retrieve' ? soon : 0;
       if (at > 0) next = next === 0 ? at : Math.min(next, at);
     }
     return next;
@@ -330,8 +342,15 @@ class Visit {
   }
 
   async #settle(transfer: Session): Promise<boolean> {
+    const { ledger } = this.#hold;
     try {
-      return await transfer.settled();
+      const isReady = await transfer.settled();
+      if (ledger.isBroken) return isReady;
+      // What was deferred meanwhile has a time of its own, which the poll before could not know.
+      const due = this.#nextDue(0);
+      if (due === 0 || (ledger.state.next > 0 && ledger.state.next <= due)) return isReady;
+      await ledger.saveState({ next: due });
+      return true;
     } finally {
       await this.#tools.holds.release(this.#hold);
     }
@@ -366,27 +385,4 @@ class Visit {
 
 function noWork(listed: number): PollSummary {
   return { listed, retrieved: 0, octets: 0, delivered: 0, deferred: 0, rejected: 0, deleted: 0, more: false };
-}
-
-function troubleOf(
-  failure: Failure,
-  failures: number,
-  { now, random }: Pick<PollTools, 'now' | 'random'>,
-  before: Trouble | undefined,
-  session?: Pop3Client,
-): Trouble {
-  const facts: SessionFailure = {
-    kind: 'other',
-    permanent: failure.permanent,
-    ...('kind' in failure ? { kind: failure.kind as SessionFailure['kind'] } : {}),
-    ...('responseCode' in failure ? { responseCode: failure.responseCode as string | undefined } : {}),
-    loginDelay: session?.capabilities.loginDelay?.seconds,
-  };
-  return {
-    ...afterSession(facts, failures, now(), random()),
-    code: failure.code,
-    message: failure.message,
-    remedy: failure.remedy ?? '',
-    since: before?.code === failure.code ? before.since : now(),
-  };
 }

@@ -6,6 +6,8 @@
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
+/** What a server may ask us to wait at most. */
+const LONGEST = 24 * HOUR;
 
 /** Exponential backoff: the ceiling doubles from `base` with each failure up to `cap`. */
 export interface Backoff {
@@ -58,7 +60,7 @@ export function afterDelivery(
   random: number,
 ): DeliveryVerdict {
   if (outcome.kind === 'rejected') return { next: 'reject', at: 0 };
-  const wait = Math.max(backoff(record.backoff, record.attempt, random), Math.min(outcome.retryAfter ?? 0, 24 * HOUR));
+  const wait = Math.max(backoff(record.backoff, record.attempt, random), Math.min(outcome.retryAfter || 0, LONGEST));
   if (now >= record.firstSeen + record.giveUpAfter) return { next: 'giveUp', at: 0 };
   return { next: 'retry', at: now + wait };
 }
@@ -91,7 +93,8 @@ export function afterSession(failure: SessionFailure, failures: number, now: num
   if (code === 'IN-USE') return { until: now + Math.round((30 + random * 60) * SECOND), needsPerson: failures >= 20 };
   if (code === 'LOGIN-DELAY') {
     return {
-      until: now + Math.max((failure.loginDelay ?? 0) * SECOND, Math.round((60 + random * 30) * SECOND)),
+      until:
+        now + Math.max(Math.min((failure.loginDelay ?? 0) * SECOND, LONGEST), Math.round((60 + random * 30) * SECOND)),
       needsPerson: false,
     };
   }

@@ -29,7 +29,7 @@ export function settle(
 ): Entry {
   const before = entry.deliveries[destination];
   const recipients: Readonly<Record<string, RecipientRecord>> = { ...before?.recipients, ...outcome.recipients };
-  const kind = overall(outcome, Object.values(recipients));
+  const kind = overall(outcome, before?.recipients ?? {});
   const attempt = before?.attempt ?? 1;
   const base: DeliveryRecord = {
     state: 'confirmed',
@@ -94,7 +94,8 @@ export function released(entry: Entry): Entry {
   const deliveries = Object.fromEntries(
     Object.entries(entry.deliveries).map(([name, record]) => [
       name,
-      record.state === 'confirmed'
+      // What was under way when we died stays so: its next attempt is one in doubt.
+      record.state === 'confirmed' || record.state === 'started'
         ? record
         : { ...record, state: 'deferred' as const, next: 0, recipients: confirmedOnly(record) },
     ]),
@@ -106,9 +107,16 @@ function confirmedOnly({ recipients }: DeliveryRecord): Record<string, Recipient
   return Object.fromEntries(Object.entries(recipients).filter(([, recipient]) => recipient.kind === 'confirmed'));
 }
 
-function overall(outcome: Outcome, recipients: readonly RecipientRecord[]): Outcome['kind'] {
-  if (recipients.length === 0) return outcome.kind;
-  const kinds = new Set(recipients.map((recipient) => recipient.kind));
+/** Over the recipients of this attempt, and those that were settled before; others are not wanted any more. */
+function overall(outcome: Outcome, before: Readonly<Record<string, RecipientRecord>>): Outcome['kind'] {
+  // An attempt that did not get as far as recipients says nothing of any.
+  if (outcome.recipients === undefined) return outcome.kind;
+  const settled = Object.entries(before).filter(([address]) => outcome.recipients?.[address] === undefined);
+  const kinds = new Set<Outcome['kind']>([
+    ...Object.values(outcome.recipients).map(({ kind }) => kind),
+    ...settled.map(([, { kind }]) => kind).filter((kind) => kind === 'confirmed' || kind === 'rejected'),
+  ]);
+  if (kinds.size === 0) return outcome.kind;
   if (kinds.has('inDoubt')) return 'inDoubt';
   if (kinds.has('deferred')) return 'deferred';
   return kinds.has('rejected') ? 'rejected' : 'confirmed';
