@@ -20,7 +20,7 @@ const EDGES: Readonly<Record<string, string>> = {
   demo: 'course demo maildrop narrator sandbox scratch smtp-receiver webhook-receiver',
   mail: '',
   ops: 'events footprint heartbeat http log',
-  pop3: 'authenticate channel-binding client connect deadline engine listing peer-certificate proxy tls',
+  pop3: 'authenticate authorize channel-binding client connect deadline engine listing peer-certificate proxy tls',
   queue: '*',
   store: 'breakers embedded lease ledger markers redis spool',
   sync: 'deletions hold poll session survey transfer window',

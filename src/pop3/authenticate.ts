@@ -1,7 +1,7 @@
 /**
- * Logging in: the strongest way that both sides know, and that one only. A method that failed is not followed by another
- * with the same password, or a server would lock the account. No secret crosses a connection without TLS unless the
- * account says `security: none`.
+ * Logging in: one try, by the strongest way that both sides know. Whether another one makes sense after a refusal is said
+ * in the error (`lesson`) and never done here: the server may have hung up. No secret crosses a connection without TLS
+ * unless the account says `security: none`.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -13,8 +13,9 @@ import type { Command } from './command.ts';
 import type { Accepted, Engine } from './engine.ts';
 import { Pop3Error } from './error.ts';
 import { apopDigest, apopTimestamp } from './sasl/apop.ts';
-import { choose } from './sasl/choose.ts';
-import type { Candidate } from './sasl/choose.ts';
+import type { Lesson } from './lessons.ts';
+import { afterRefusal, choose } from './sasl/choose.ts';
+import type { Candidate, Decision } from './sasl/choose.ts';
 import { createMechanism } from './sasl/create.ts';
 import type { Mechanism } from './sasl/mechanism.ts';
 import type { ChannelBinding } from './sasl/scram.ts';
@@ -38,6 +39,8 @@ export interface Login {
   readonly greeting: string;
   /** RFC 6856 is to be switched on before the login, which is the only time for it. */
   readonly utf8: boolean;
+  /** What an earlier session has shown. */
+  readonly lesson: Lesson;
 }
 
 /**
@@ -57,20 +60,22 @@ export async function authenticate(engine: Engine, capabilities: Capabilities, l
     wire: { tls: login.isSecured, security: login.security, binding: login.binding !== undefined },
     named: login.mechanism,
   });
-  const [candidate] = decision.candidates;
+  const { candidates } = decision;
+  const candidate = candidates.find(({ method }) => method === login.lesson.method) ?? candidates[0];
   if (!candidate) {
     const { message, remedy } = decision.refusal ?? { message: 'there is no way to log in', remedy: '' };
     throw new Pop3Error(`cannot log in to ${server}: ${message}`, { kind: 'policy', server, remedy });
   }
   const password = candidate.method === 'EXTERNAL' ? '' : ((await login.password?.()) ?? '');
   const token = (await login.accessToken?.()) ?? '';
-  const exchange = { engine, login, server, password, token };
+  const saysUtf8 = login.lesson.utf8 === true || (capabilities.utf8 && login.utf8);
   // RFC 6856 §2.2: names and passwords of USER and APOP are ASCII, but after UTF8 where the server says UTF8 USER.
   const isWide =
     !isAscii(login.user + password) &&
     capabilities.utf8User &&
     (candidate.method === 'USER' || candidate.method === 'APOP');
-  if (capabilities.utf8 && (login.utf8 || isWide)) await switchToUtf8(engine);
+  if (saysUtf8 || (capabilities.utf8 && isWide)) await switchToUtf8(engine);
+  const exchange = { engine, login, capabilities, decision, candidate, server, saysUtf8 };
   if (candidate.method === 'APOP') {
     await send(exchange, `APOP ${login.user} ${apopDigest(timestamp ?? '', password)}`, `APOP ${login.user} [digest]`);
   } else if (candidate.method === 'USER') {
@@ -91,7 +96,7 @@ export async function authenticate(engine: Engine, capabilities: Capabilities, l
       },
       candidate.binding,
     );
-    await runSasl(exchange, candidate, mechanism);
+    await runSasl(exchange, mechanism);
   }
 }
 
@@ -111,12 +116,15 @@ function isAscii(text: string): boolean {
 interface Exchange {
   readonly engine: Engine;
   readonly login: Login;
+  readonly capabilities: Capabilities;
+  readonly decision: Decision;
+  readonly candidate: Candidate;
   readonly server: string;
-  readonly password: string;
-  readonly token: string;
+  readonly saysUtf8: boolean;
 }
 
-async function runSasl(exchange: Exchange, { method, listed }: Candidate, mechanism: Mechanism): Promise<void> {
+async function runSasl(exchange: Exchange, mechanism: Mechanism): Promise<void> {
+  const { method, listed } = exchange.candidate;
   const name = `AUTH ${mechanism.name}`;
   let waiting: Buffer | undefined = mechanism.hasInitialResponse ? await mechanism.respond(Buffer.alloc(0)) : undefined;
   let line = name;
@@ -151,23 +159,19 @@ function decode(challenge: string): Buffer {
   return Buffer.from(challenge, 'base64');
 }
 
-async function send(
-  { engine, server }: Exchange,
-  line: string,
-  shown: string,
-  mechanism?: Mechanism,
-): Promise<Accepted> {
+async function send(exchange: Exchange, line: string, shown: string, mechanism?: Mechanism): Promise<Accepted> {
   const command: Command = { line, shown, body: NO_BODY, isAuth: mechanism !== undefined };
   try {
-    return await engine.send(command);
+    return await exchange.engine.send(command);
   } catch (error) {
     if (!(error instanceof Pop3Error) || error.kind !== 'refused') throw error;
-    throw refused(error, server, mechanism?.failureDetail?.());
+    throw refused(error, exchange, mechanism?.failureDetail?.());
   }
 }
 
 /** RFC 3206: with a response code it is known what was refused; without one it is most likely the password. */
-function refused(error: Pop3Error, server: string, detail: string | undefined): Pop3Error {
+function refused(error: Pop3Error, exchange: Exchange, detail: string | undefined): Pop3Error {
+  const { server, candidate, capabilities } = exchange;
   const { said, responseCode, command } = error;
   const code = responseCode ?? '';
   const isLogin = code === '' || code.startsWith('AUTH');
@@ -176,17 +180,32 @@ function refused(error: Pop3Error, server: string, detail: string | undefined): 
     kind: isLogin ? 'auth' : 'refused',
     scope: 'account',
     server,
-    remedy: remedyFor(code),
+    remedy: isLogin ? credentialsRemedy(candidate.method) : remedyFor(code),
     responseCode,
+    loginDelay: capabilities.loginDelay?.seconds,
+    lesson: lessonOf(exchange, code),
     cause: error,
     ...(said === undefined ? {} : { said }),
     ...(command === undefined ? {} : { command }),
   });
 }
 
+/** What another session may do otherwise: RFC 6856 §5 asks for UTF8, and `afterRefusal` knows of another method. */
+function lessonOf({ login, decision, candidate, saysUtf8 }: Exchange, code: string): Lesson | undefined {
+  if (code === 'UTF8') return saysUtf8 ? undefined : { utf8: true };
+  if (login.mechanism !== undefined) return undefined;
+  const next = afterRefusal(decision, candidate.method, code);
+  return next && { method: next.method };
+}
+
+function credentialsRemedy(method: Candidate['method']): string {
+  if (method === 'OAUTHBEARER' || method === 'XOAUTH2')
+    return 'See that what renews `accessToken` still works, that the token is meant for POP3 at this provider, and whose it is.';
+  if (method === 'EXTERNAL') return 'Check that the server knows the certificate in `certFile` as that of this user.';
+  return 'Check user and password (many providers want an app password), and that POP3 is allowed for this mailbox.';
+}
+
 function remedyFor(code: string): string {
-  if (code === '' || code.startsWith('AUTH'))
-    return 'Check user and password (many providers want an app password), and that POP3 is allowed for this mailbox.';
   if (code === 'IN-USE') return 'Another program has this maildrop open: mailferry tries again soon.';
   if (code === 'LOGIN-DELAY') return 'The server wants more time between two logins: mailferry waits; poll less often.';
   if (code === 'SYS/PERM') return 'Ask the provider: the server says that this will not go away by itself.';

@@ -14,21 +14,20 @@
  */
 
 import { Readable } from 'node:stream';
-import type { Socket } from 'node:net';
-import { TLSSocket } from 'node:tls';
 import type { Security, TlsConfig } from '../config/types.ts';
 import type { Failure } from '../failure.ts';
 import { reasonOf } from '../failure.ts';
-import { authenticate } from './authenticate.ts';
-import { parseCapabilities, UNANNOUNCED } from './capabilities.ts';
+import { authorize } from './authorize.ts';
+import { UNANNOUNCED } from './capabilities.ts';
 import type { Capabilities } from './capabilities.ts';
-import { channelBinding } from './channel-binding.ts';
 import { connectSocket } from './connect.ts';
 import { NO_BODY } from './command.ts';
 import type { MessageSink } from './command.ts';
 import { Engine } from './engine.ts';
 import type { Accepted } from './engine.ts';
 import { Pop3Error } from './error.ts';
+import { Lessons } from './lessons.ts';
+import type { Lesson } from './lessons.ts';
 import { readListing } from './listing.ts';
 import type { Listing } from './listing.ts';
 import { parseNumbered, parseStat } from './reply.ts';
@@ -61,10 +60,10 @@ export interface Pop3Options {
   readonly log?: (event: { readonly direction: 'C' | 'S'; readonly line: string }) => void;
 }
 
-/** What CAPA may say. */
-const CAPABILITIES = { lines: 200, octets: 64 * 1024 };
 /** One for the process, so that a poll every minute is no full handshake every minute. */
 const sessionCache = new SessionCache();
+/** Likewise, so that a server is not asked twice for what it refuses. */
+const lessons = new Lessons();
 const NO_TLS: TlsConfig = {
   caFile: undefined,
   fingerprint: undefined,
@@ -77,16 +76,39 @@ export class Pop3Client {
   /** `host:port`. */
   readonly server: string;
   readonly #engine: Engine;
+  readonly #key: string;
   #capabilities: Capabilities = UNANNOUNCED;
   #unlisten: (() => void) | undefined;
 
-  private constructor(engine: Engine, server: string) {
+  private constructor(engine: Engine, server: string, key: string) {
     this.#engine = engine;
+    this.#key = key;
     this.server = server;
   }
 
-  /** Connects, secures, asks for capabilities and logs in. @throws Pop3Error */
+  /**
+   * Connects, secures, asks for capabilities and logs in. Where a refusal may have another reason than wrong credentials
+   * (APOP without secrets, mail that wants UTF8), there is one further session that does it the other way, and no more.
+   * @throws Pop3Error
+   */
   static async open(options: Pop3Options): Promise<Pop3Client> {
+    const key = `${options.host}:${options.port} ${options.user}`;
+    const known = lessons.of(key);
+    try {
+      return await Pop3Client.#openOnce(options, key, known);
+    } catch (refusal) {
+      const lesson = refusal instanceof Pop3Error ? refusal.lesson : undefined;
+      if (!lesson || options.signal?.aborted) throw refusal;
+      const client = await Pop3Client.#openOnce(options, key, { ...known, ...lesson }).catch((error: unknown) => {
+        // A server that does not answer any more has still refused the login, and that decides when it is tried again.
+        throw error instanceof Pop3Error && (error.kind === 'auth' || error.kind === 'refused') ? error : refusal;
+      });
+      lessons.learn(key, lesson);
+      return client;
+    }
+  }
+
+  static async #openOnce(options: Pop3Options, key: string, lesson: Lesson): Promise<Pop3Client> {
     const { host, port, security, timeout, signal } = options;
     const server = `${host}:${port}`;
     const tls = options.tls ?? NO_TLS;
@@ -104,10 +126,23 @@ export class Pop3Client {
       security === 'tls'
         ? await upgradeTls(socket, { host, port, tls, timeout: left(), signal, sessionCache })
         : socket;
-    const client = new Pop3Client(new Engine(secured, { server, timeout, log: options.log }), server);
+    const client = new Pop3Client(new Engine(secured, { server, timeout, log: options.log }), server, key);
     try {
       client.#endWith(signal);
-      await client.#begin(options, secured, tls);
+      client.#capabilities = await authorize(client.#engine, secured, {
+        host,
+        port,
+        security,
+        user: options.user,
+        password: options.password,
+        accessToken: options.accessToken,
+        mechanism: options.mechanism,
+        certificate: tls.certFile !== undefined,
+        utf8: options.utf8 ?? true,
+        lesson,
+        upgrade: (plain) => upgradeTls(plain, { host, port, tls, timeout, signal, sessionCache }),
+      });
+      client.#engine.pipelining = client.#capabilities.pipelining;
       return client;
     } catch (error) {
       client.abort();
@@ -134,7 +169,7 @@ export class Pop3Client {
 
   /** All messages: UIDL and LIST in one go. A server without UIDL gives a listing without unique-ids. */
   async listing(): Promise<Listing> {
-    return await readListing(this.#engine, this.#capabilities, this.server);
+    return await this.#heeding(readListing(this.#engine, this.#capabilities, this.server));
   }
 
   /** The unique-id of one message; undefined if the server does not say. */
@@ -245,77 +280,22 @@ export class Pop3Client {
     this.#engine.close(this.#error('closed', 'the session is over'));
   }
 
-  async #begin(options: Pop3Options, socket: Socket, tls: TlsConfig): Promise<void> {
-    const { host, port, security, timeout, signal } = options;
-    const greeting = textOf(
-      await this.#engine.greeting().catch((error: unknown) => {
-        throw this.#refusedGreeting(error);
-      }),
-    );
-    this.#capabilities = await this.#askCapabilities();
-    let secured = socket;
-    if (security === 'starttls') {
-      await this.#startTls();
-      secured = await upgradeTls(this.#engine.release(), { host, port, tls, timeout, signal, sessionCache });
-      this.#engine.adopt(secured);
-      // RFC 2595 §4: what was said in the clear may have been said by anybody.
-      this.#capabilities = await this.#askCapabilities();
-    }
-    await authenticate(this.#engine, this.#capabilities, {
-      host,
-      port,
-      user: options.user,
-      password: options.password,
-      accessToken: options.accessToken,
-      mechanism: options.mechanism,
-      security,
-      certificate: tls.certFile !== undefined,
-      isSecured: secured instanceof TLSSocket,
-      binding: secured instanceof TLSSocket ? channelBinding(secured) : undefined,
-      greeting,
-      utf8: options.utf8 ?? true,
-    });
-    // Some servers announce more, or other things, to those who have logged in.
-    if (this.#capabilities.announced) this.#capabilities = await this.#askCapabilities();
-    this.#engine.pipelining = this.#capabilities.pipelining;
-  }
-
-  async #askCapabilities(): Promise<Capabilities> {
-    const lines: string[] = [];
-    try {
-      await this.#engine.send({
-        line: 'CAPA',
-        shown: 'CAPA',
-        body: { kind: 'lines', take: (line) => void lines.push(line.toString('latin1')), ...CAPABILITIES },
-      });
-    } catch (error) {
-      if (error instanceof Pop3Error && error.kind === 'refused') return UNANNOUNCED;
-      throw error;
-    }
-    return parseCapabilities(lines);
-  }
-
-  async #startTls(): Promise<void> {
-    const remedy =
-      'Use port 995 with security: tls. If the server used to offer STLS, somebody may be tampering with the connection.';
-    if (this.#capabilities.announced && !this.#capabilities.stls) {
-      throw this.#error('policy', 'the server does not offer STLS, and the account demands it', remedy);
-    }
-    try {
-      await this.#ask('STLS');
-    } catch (error) {
-      if (error instanceof Pop3Error && error.kind === 'refused')
-        throw this.#error('policy', `the server refuses STLS: ${error.said ?? ''}`, remedy);
-      throw error;
-    }
-  }
-
   #ask(line: string): Promise<Accepted> {
     return this.#engine.send({ line, shown: line, body: NO_BODY });
   }
 
   #fetch(line: string, sink: MessageSink): Promise<Accepted> {
-    return this.#engine.send({ line, shown: line, body: { kind: 'message', sink } });
+    return this.#heeding(this.#engine.send({ line, shown: line, body: { kind: 'message', sink } }));
+  }
+
+  /** RFC 6856 §5: what is refused with [UTF8] can be had by who said UTF8 before the login, as the next session does. */
+  async #heeding<T>(asked: Promise<T>): Promise<T> {
+    try {
+      return await asked;
+    } catch (error) {
+      if (error instanceof Pop3Error && error.responseCode === 'UTF8') lessons.learn(this.#key, { utf8: true });
+      throw error;
+    }
   }
 
   #endWith(signal: AbortSignal | undefined): void {
@@ -324,18 +304,6 @@ export class Pop3Client {
     if (signal.aborted) stop();
     signal.addEventListener('abort', stop, { once: true });
     this.#unlisten = () => signal.removeEventListener('abort', stop);
-  }
-
-  #refusedGreeting(error: unknown): unknown {
-    if (!(error instanceof Pop3Error) || error.kind !== 'refused') return error;
-    const { said, responseCode } = error;
-    return new Pop3Error(`${this.server} turned the connection away: ${said ?? ''}`, {
-      kind: 'refused',
-      server: this.server,
-      responseCode,
-      cause: error,
-      ...(said === undefined ? {} : { said }),
-    });
   }
 
   #protocol(message: string): Failure {

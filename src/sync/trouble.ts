@@ -10,7 +10,7 @@ import type { SessionFailure } from './retry.ts';
  * @param failures failed sessions in a row, this one included
  * @param now milliseconds since 1970
  * @param random in [0, 1)
- * @param more the trouble it was in before, and the LOGIN-DELAY of the session in seconds
+ * @param more the trouble it was in before, and the LOGIN-DELAY of the session in seconds; a refused login has its own
  */
 export function troubleOf(
   failure: Failure,
@@ -24,7 +24,7 @@ export function troubleOf(
     permanent: failure.permanent,
     ...('kind' in failure ? { kind: failure.kind as SessionFailure['kind'] } : {}),
     ...('responseCode' in failure ? { responseCode: failure.responseCode as string | undefined } : {}),
-    loginDelay: more.loginDelay,
+    loginDelay: more.loginDelay ?? ('loginDelay' in failure ? (failure.loginDelay as number | undefined) : undefined),
   };
   return {
     ...afterSession(facts, failures, now, random),

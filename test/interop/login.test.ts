@@ -18,6 +18,8 @@ type Security = Pop3Options['security'];
 interface Expected {
   /** What is chosen if the account names nothing. */
   readonly chosen: string;
+  /** The verbs of such a login without TLS: APOP is refused where it is offered without secrets, and the password follows. */
+  readonly inClear: readonly string[];
   /** What works when it is named. */
   readonly works: readonly string[];
   /** What the server does not know, or has no secrets for. */
@@ -34,6 +36,7 @@ const SCRAM = ['scram-sha-1', 'scram-sha-256'];
 const EXPECTED: Readonly<Record<Pop3ServerName, Expected>> = {
   dovecot: {
     chosen: 'AUTH SCRAM-SHA-256',
+    inClear: ['AUTH'],
     works: [...SCRAM, ...SASL, 'apop', 'user', 'xoauth2', 'oauthbearer'],
     fails: ['scram-sha-256-plus', 'external'],
     securities: ALL,
@@ -41,6 +44,7 @@ const EXPECTED: Readonly<Record<Pop3ServerName, Expected>> = {
   },
   cyrus: {
     chosen: 'AUTH SCRAM-SHA-256',
+    inClear: ['AUTH'],
     works: [...SCRAM, ...SASL, 'apop', 'user'],
     fails: ['scram-sha-256-plus'], // it lists that, and then knows `tls-unique` only
     securities: ALL,
@@ -48,6 +52,7 @@ const EXPECTED: Readonly<Record<Pop3ServerName, Expected>> = {
   },
   courier: {
     chosen: 'AUTH CRAM-MD5',
+    inClear: ['AUTH'],
     works: [...SASL, 'user'],
     fails: ['apop', 'scram-sha-256'],
     securities: ALL,
@@ -55,6 +60,7 @@ const EXPECTED: Readonly<Record<Pop3ServerName, Expected>> = {
   },
   mailutils: {
     chosen: 'USER u1',
+    inClear: ['APOP', 'USER', 'PASS'],
     works: ['user'],
     fails: ['apop', 'plain'],
     securities: ALL,
@@ -62,6 +68,7 @@ const EXPECTED: Readonly<Record<Pop3ServerName, Expected>> = {
   },
   'solid-pop3d': {
     chosen: 'USER u1',
+    inClear: ['APOP', 'USER', 'PASS'],
     works: ['user'],
     fails: ['apop', 'plain'],
     securities: ['tls', 'none'],
@@ -69,12 +76,15 @@ const EXPECTED: Readonly<Record<Pop3ServerName, Expected>> = {
   },
   popa3d: {
     chosen: 'USER u1',
+    inClear: ['USER', 'PASS'],
     works: ['user'],
     fails: ['apop', 'plain'],
     securities: ['tls', 'none'],
     saysAuth: false,
   },
 };
+
+const IS_LOGIN = /^(AUTH|APOP|USER|PASS) /;
 
 interface Attempt {
   readonly security: Security;
@@ -134,6 +144,19 @@ suite('logging in', { skip: serversAvailable() ?? false, concurrency: 2 }, () =>
       await context.test(`left to choose: ${expected.chosen}`, async () => {
         const sent = await login(server, { security: 'tls' });
         assert(sent.includes(expected.chosen), sent.join('\n'));
+      });
+      await context.test(`left to choose in the clear: ${expected.inClear.join(', ')}`, async () => {
+        const verbs = async (): Promise<string[]> => {
+          const sent = await login(server, { security: 'none' });
+          const tries = sent.filter((line) => IS_LOGIN.test(line) && !line.endsWith('[response]'));
+          return tries.map((line) => line.replace(/ .*/, ''));
+        };
+        assert.deepEqual(await verbs(), expected.inClear);
+        // what was refused is not tried again in the next session
+        assert.deepEqual(
+          await verbs(),
+          expected.inClear.filter((verb) => verb !== 'APOP'),
+        );
       });
       await context.test(`not: ${expected.fails.join(', ')}`, async () => {
         for (const mechanism of expected.fails) await refusal(server, { security: 'tls', mechanism });

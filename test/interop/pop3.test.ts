@@ -69,8 +69,6 @@ class Place {
       },
       user: this.user,
       password: () => Promise.resolve(this.user.replace('u', 'p')),
-      // Solid and Mailutils have no secrets for the APOP that they offer
-      mechanism: 'user',
       timeout: 30_000,
       ...options,
     });
@@ -284,8 +282,9 @@ const BEHAVIOURS: Readonly<Record<string, Behaviour>> = {
         assert.doesNotMatch(inspect(error) + sent.join(), /hunter2/);
         return true;
       });
-      // one try, not one with each method
-      assert.equal(sent.filter((line) => /^C: (USER|PASS|AUTH|APOP)/.test(line)).length, 2);
+      // not one try with each method: one, or a second one where Courier does not say why it refused CRAM-MD5
+      const tries = sent.filter((line) => /^C: (PASS|AUTH \S+|APOP .*)$/.test(line.replace(' [secret]', '')));
+      assert.equal(tries.length, name === 'courier' ? 2 : 1, sent.join('\n'));
     },
   },
   'another session has it open': {

@@ -1,4 +1,4 @@
-// Which way in is taken, and what a refusal means: one try, by the response code and never by the wording.
+// Which way in is taken, and what a refusal means: by the response code and never by the wording, and two tries at most.
 
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
@@ -154,7 +154,7 @@ suite('a refusal', () => {
     }
   }
 
-  test('is the end: no other method with the same password', async (context) => {
+  test('with [AUTH] is the end: no other method with the same password', async (context) => {
     const options = { sasl: ['PLAIN', 'LOGIN', 'CRAM-MD5'], greeting: '+OK <1.2@pop.example>' };
     const server = await start({ ...options, users: { jane: 'another' } }, context);
     await refusal(open(server));
@@ -184,6 +184,117 @@ suite('a refusal', () => {
   });
 });
 
+suite('the second try', () => {
+  const STAMP = { greeting: '+OK <1.2@pop.example>' };
+
+  for (const [title, options, first, second] of [
+    ['APOP without a code', { ...STAMP, rules: [{ on: /^APOP/, reply: '-ERR no' }] }, /^APOP/, /^PASS/],
+    ['APOP, then hung up', { ...STAMP, rules: [{ on: /^APOP/, reply: '-ERR no', cutAfter: 9 }] }, /^APOP/, /^PASS/],
+    ['APOP with [AUTH]', { ...STAMP, rules: [{ on: /^APOP/, reply: '-ERR [AUTH] no' }] }, /^APOP/, /^PASS/],
+    [
+      'CRAM-MD5 without a code',
+      { sasl: ['CRAM-MD5', 'PLAIN'], rules: [{ on: /^AUTH\*/, reply: '-ERR no' }] },
+      /^AUTH CRAM-MD5/,
+      /^AUTH PLAIN/,
+    ],
+  ] as const) {
+    test(`after ${title}: the password itself, in a session of its own; the next one begins with it`, async (context) => {
+      const server = await start({ ...options, rules: [...options.rules] }, context);
+      await (await open(server)).quit();
+      assert.equal(server.sessions.length, 2);
+      const [before = [], after = []] = server.sessions.map(({ commands }) => commands);
+      assert(before.some((line) => first.test(line)) && !before.some((line) => second.test(line)));
+      assert(after.some((line) => second.test(line)) && !after.some((line) => first.test(line)));
+      await (await open(server)).quit();
+      assert.equal(server.sessions.length, 3);
+    });
+  }
+
+  test('is the last one, and what it says counts', async (context) => {
+    const rules = [
+      { on: /^APOP/, reply: '-ERR first' },
+      { on: /^PASS/, reply: '-ERR second' },
+    ];
+    const server = await start({ ...STAMP, rules }, context);
+    const error = await refusal(open(server));
+    assert.deepEqual([error.kind, error.said], ['auth', '-ERR second']);
+    assert.equal(tries(server).filter((line) => /^(AUTH|APOP|PASS)/.test(line)).length, 2);
+    assert.equal(server.sessions.length, 2);
+  });
+
+  test('that gets no answer leaves the first one standing: the login was refused', async (context) => {
+    const rules = [
+      { on: /^APOP/, reply: '-ERR first' },
+      { on: /^USER/, cutAfter: 0 },
+    ];
+    const server = await start({ ...STAMP, rules }, context);
+    const error = await refusal(open(server));
+    assert.deepEqual([error.kind, error.said], ['auth', '-ERR first']);
+  });
+
+  for (const reply of ['-ERR [IN-USE] no', '-ERR [SYS/TEMP] no', '-ERR [LOGIN-DELAY] no']) {
+    test(`there is none after ${reply}`, async (context) => {
+      const server = await start({ ...STAMP, rules: [{ on: /^APOP/, reply }] }, context);
+      assert.equal((await refusal(open(server))).said, reply);
+      assert.equal(server.sessions.length, 1);
+    });
+  }
+
+  test('there is none for a mechanism that the account names, or once the account is stopped', async (context) => {
+    const server = await start({ ...STAMP, rules: [{ on: /^APOP/, reply: '-ERR no' }] }, context);
+    await refusal(open(server, { mechanism: 'apop' }));
+    assert.equal(server.sessions.length, 1);
+    const stop = new AbortController();
+    const log = ({ line }: { line: string }): void => {
+      if (line === '-ERR no') stop.abort();
+    };
+    await refusal(open(server, { signal: stop.signal, log }));
+    assert.equal(server.sessions.length, 2);
+  });
+});
+
+suite('mail that wants UTF8 (RFC 6856 §5)', () => {
+  /** A server that says so in [UTF8] alone. */
+  const shy = { utf8: 'offered', capabilities: () => ['USER', 'UIDL', 'TOP'] } as const;
+  const said = (server: Pop3Server): boolean[] => server.sessions.map(({ commands }) => commands.includes('UTF8'));
+
+  test('a login refused with [UTF8] is made again behind UTF8', async (context) => {
+    const server = await start(
+      { ...shy, rules: [{ on: /^PASS/, times: 1, reply: '-ERR [UTF8] say it first' }] },
+      context,
+    );
+    await (await open(server)).quit();
+    assert.deepEqual(said(server), [false, true]);
+    await (await open(server)).quit();
+    assert.deepEqual(said(server), [false, true, true]);
+  });
+
+  test('a server that is not content with UTF8 either is not asked for ever', async (context) => {
+    const server = await start({ ...shy, rules: [{ on: /^PASS/, reply: '-ERR [UTF8] say it first' }] }, context);
+    const error = await refusal(open(server));
+    assert.deepEqual([error.kind, error.responseCode], ['refused', 'UTF8']);
+    assert.equal(server.sessions.length, 2);
+  });
+
+  for (const [title, ask] of [
+    ['RETR', (client: Pop3Client) => client.retrieve(1, { write: () => undefined })],
+    ['TOP', (client: Pop3Client) => client.top(1, 0)],
+    ['LIST', (client: Pop3Client) => client.listing()],
+  ] as const) {
+    test(`${title} refused with [UTF8]: the next session says UTF8, and gets it`, async (context) => {
+      const server = await start({ ...shy, utf8: 'demanded' }, context);
+      server.drop().add('Subject: gr\u00fc\u00df\r\n\r\nx\r\n');
+      const first = await open(server);
+      await assert.rejects(ask(first), { kind: 'refused', responseCode: 'UTF8' });
+      await first.quit();
+      const second = await open(server);
+      await ask(second);
+      await second.quit();
+      assert.deepEqual(said(server), [false, true]);
+    });
+  }
+});
+
 suite('one session at a time, and not too often', () => {
   test('[IN-USE] and [LOGIN-DELAY] by a server that means it', async (context) => {
     const server = await start({}, context);
@@ -191,6 +302,7 @@ suite('one session at a time, and not too often', () => {
     assert.equal((await refusal(open(server))).responseCode, 'IN-USE');
     await client.quit();
     server.behaviour.loginDelay = 60;
-    assert.equal((await refusal(open(server))).responseCode, 'LOGIN-DELAY');
+    const early = await refusal(open(server));
+    assert.deepEqual([early.responseCode, early.loginDelay], ['LOGIN-DELAY', 60]);
   });
 });

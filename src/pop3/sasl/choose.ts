@@ -73,14 +73,12 @@ export interface Question {
   readonly wire: Wire;
   /** The account's `mechanism`, in any case: a SASL mechanism, `apop` or `user`. */
   readonly named: string | undefined;
-  /**
-   * Whether a refusal is followed by `afterRefusal`. If not, what real servers offer in vain comes later: the first try is
-   * the only one.
-   */
-  readonly triesAgain?: boolean | undefined;
 }
 
-/** The ways to log in, strongest first; one at most if the account names its mechanism. */
+/**
+ * The ways to log in, strongest first, but for what real servers offer in vain; one at most if the account names its
+ * mechanism.
+ */
 export function choose(question: Question): Decision {
   const { offer, credentials, wire } = question;
   const named = question.named?.toUpperCase();
@@ -95,9 +93,8 @@ export function choose(question: Question): Decision {
   }
 
   const candidates: Candidate[] = [];
-  const methods = question.triesAgain === true ? METHODS : [...METHODS].sort((a, b) => rank(a, wire) - rank(b, wire));
   const passed: { method: Method; reason: string }[] = [];
-  for (const method of methods) {
+  for (const method of [...METHODS].sort((a, b) => rank(a, wire) - rank(b, wire))) {
     const judged = named === undefined || named === method ? judge(method, question) : no('another one is named');
     if (judged.usable) candidates.push(candidate(method, question, judged.reason));
     else passed.push({ method, reason: judged.reason });
@@ -110,17 +107,16 @@ export function choose(question: Question): Decision {
 }
 
 /**
- * What to try after the server has refused the last of `tried`; undefined: the credentials are wrong, or must be taken
- * for wrong. A server may offer what it has no secret of this user's for (APOP, CRAM-MD5, SCRAM), or a channel binding of
- * another type, and refuse the right password in the same words as a wrong one. Only a method that shows it the password
- * itself settles that. So there are three tries at most, two as a rule: never enough to lock an account.
+ * What to try once more after the server has refused one; undefined: the credentials must be taken for wrong. A server may
+ * offer what it has no secret of this user's for, and refuse the right password in the same words as a wrong one. Only a
+ * method that shows it the password itself settles that. It is the last one: two refusals lock no account.
+ * @param code the response code of the refusal; empty: none
  */
-export function afterRefusal(decision: Decision, tried: readonly Candidate[]): Candidate | undefined {
-  const last = tried.at(-1);
-  if (last === undefined || isDecisive(last.method)) return undefined;
-  const untried = decision.candidates.filter(({ method }) => !tried.some((candidate) => candidate.method === method));
-  const unbound = last.binding === 'bound' ? untried.find(({ method }) => method === 'SCRAM-SHA-256') : undefined;
-  return unbound ?? untried.find(({ method }) => isDecisive(method));
+export function afterRefusal({ candidates }: Decision, refused: Method, code: string): Candidate | undefined {
+  if (isDecisive(refused)) return undefined;
+  // RFC 3206 §5: [AUTH] means the credentials. But those of APOP are a file of their own, and Mailutils says [AUTH] for want of it
+  if (code !== '' && !(code.startsWith('AUTH') && refused === 'APOP')) return undefined;
+  return candidates.find(({ method }) => isDecisive(method));
 }
 
 /** Whether the server has judged the credentials themselves when it refuses this. */
@@ -128,11 +124,11 @@ function isDecisive(method: Method): boolean {
   return !/^(SCRAM|CRAM|APOP)/.test(method);
 }
 
-/** The order for a single try. */
+/** The order. */
 function rank(method: Method, wire: Wire): number {
   // Cyrus binds to `tls-unique` alone, also where the standards have no such thing (TLS 1.3), and SCRAM has no way to ask
   if (method === 'SCRAM-SHA-256-PLUS') return METHODS.indexOf('SCRAM-SHA-1') + 0.5;
-  // Solid and Mailutils show everybody a timestamp, but have no secrets for it
+  // Solid and Mailutils show everybody a timestamp, but have no secrets for it: not worth a refusal where TLS hides all
   if (method === 'APOP' && wire.tls) return METHODS.indexOf('USER') + 0.5;
   return METHODS.indexOf(method);
 }
