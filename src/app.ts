@@ -7,9 +7,9 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { AccountConfig, Config } from './config/types.ts';
-import type { Destination } from './delivery/destination.ts';
 import { openDestination } from './delivery/open.ts';
 import { Failure, reasonOf } from './failure.ts';
+import { Generations } from './generations.ts';
 import type { ProcessEvents } from './ops/events.ts';
 import { Pop3Client } from './pop3/client.ts';
 import { Breakers } from './store/breakers.ts';
@@ -25,6 +25,7 @@ import type { PollTools } from './sync/poll.ts';
 import { DELIVERY_BACKOFF } from './sync/retry.ts';
 import type { Backoff } from './sync/retry.ts';
 import { Window } from './sync/window.ts';
+import type { WindowLimits } from './sync/window.ts';
 
 /** How long what is in flight may take after a signal to stop, before it is cut off. Milliseconds. */
 const STOP_GRACE = 25_000;
@@ -130,10 +131,26 @@ class RedisTrouble {
   }
 }
 
+/** What one poll runs under, from its beginning to the end of its last delivery, whatever the config becomes meanwhile. */
+export interface Use {
+  readonly config: Config;
+  readonly tools: PollTools;
+  /** To be called once. */
+  readonly leave: () => void;
+}
+
 export interface Engine {
+  /** The config that new polls run under. */
   readonly config: Config;
   readonly store: Store;
   readonly tools: PollTools;
+  enter(): Use;
+  /**
+   * From here on polls begin under this config; those under way end under theirs.
+   * @param changed destinations that are opened anew
+   * @throws what opening a destination throws; then all is as before
+   */
+  apply(config: Config, changed: ReadonlySet<string>): void;
   /** Begins to stop: no new message, what is in flight is finished within the grace. */
   stop(): void;
   close(): Promise<void>;
@@ -152,10 +169,11 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
   const hardStop = new AbortController();
   const now = (): number => Date.now();
   const random = (): number => Math.random();
-  const destinations = new Map<string, Destination>();
-  for (const [name, destination] of config.destinations) {
-    destinations.set(name, openDestination(destination, { hostName: hostname(), now: () => new Date() }));
-  }
+  const generations = new Generations(
+    config,
+    (destination) => openDestination(destination, { hostName: hostname(), now: () => new Date() }),
+    (error) => events.failed(error),
+  );
   const breakers = new Breakers(store.redis, {
     now,
     random,
@@ -165,23 +183,40 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
     },
   });
   let timer: NodeJS.Timeout | undefined;
+  const shared: Omit<PollTools, 'destinations'> = {
+    openSession,
+    holds: new Holds(store.redis, hardStop.signal),
+    markers: new Markers(store.redis, config.dataDir),
+    spool,
+    budget: new Window(budgetOf(config)),
+    breakers,
+    deliveryBackoff: options.deliveryBackoff ?? DELIVERY_BACKOFF,
+    events,
+    now,
+    random,
+    stop: stop.signal,
+    hardStop: hardStop.signal,
+  };
   return {
-    config,
+    get config() {
+      return generations.current.config;
+    },
     store,
-    tools: {
-      openSession,
-      holds: new Holds(store.redis, hardStop.signal),
-      markers: new Markers(store.redis, config.dataDir),
-      spool,
-      budget: new Window({ messages: Number.POSITIVE_INFINITY, octets: config.memoryBudget }),
-      breakers,
-      destinations,
-      deliveryBackoff: options.deliveryBackoff ?? DELIVERY_BACKOFF,
-      events,
-      now,
-      random,
-      stop: stop.signal,
-      hardStop: hardStop.signal,
+    get tools() {
+      return { ...shared, destinations: generations.current.destinations };
+    },
+    enter() {
+      const generation = generations.enter();
+      const { destinations } = generation;
+      return {
+        config: generation.config,
+        tools: { ...shared, destinations },
+        leave: () => generations.leave(generation),
+      };
+    },
+    apply(after, changed) {
+      generations.replace(after, changed);
+      shared.budget.resize(budgetOf(after));
     },
     stop() {
       stop.abort();
@@ -191,10 +226,14 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
       clearTimeout(timer);
       stop.abort();
       hardStop.abort();
-      await Promise.all([...destinations.values()].map(async (destination) => await destination.close()));
+      await generations.close();
       await store.close();
     },
   };
+}
+
+function budgetOf({ memoryBudget }: Config): WindowLimits {
+  return { messages: Number.POSITIVE_INFINITY, octets: memoryBudget };
 }
 
 /** Opens a POP3 session by an account's config. @throws Pop3Error */

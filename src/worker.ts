@@ -3,12 +3,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Engine } from './app.ts';
-import type { AccountConfig } from './config/types.ts';
+import type { Difference } from './config/difference.ts';
+import type { Config } from './config/types.ts';
 import { reasonOf } from './failure.ts';
 import type { ProcessEvents } from './ops/events.ts';
 import { PollQueue } from './queue/queue.ts';
 import type { PollJobResult } from './queue/queue.ts';
 import { QUEUE_PREFIX } from './store/keys.ts';
+import { readStates } from './store/ledger.ts';
 import { queueConnection } from './store/redis.ts';
 import { poll } from './sync/poll.ts';
 import type { PollReport } from './sync/poll.ts';
@@ -30,12 +32,17 @@ export class Worker {
   readonly #background = new Set<Promise<void>>();
   #polls = 0;
   #guard: NodeJS.Timeout | undefined;
-  #accounts: ReadonlyMap<string, AccountConfig>;
+  /** True while Redis has not got the schedules of the config yet. */
+  #schedulesDue = false;
+  #setting: Promise<void> | undefined;
+  /** Accounts whose config changed, to be looked at once their schedules are set. */
+  readonly #changed = new Set<string>();
+  /** Those of them that were in trouble: the change may be the remedy. */
+  readonly #retried = new Set<string>();
 
   constructor(engine: Engine, events: ProcessEvents) {
     this.#engine = engine;
     this.#events = events;
-    this.#accounts = engine.config.accounts;
     // The ledger's connection reports that Redis is away; saying it twice helps nobody.
     this.#connection = queueConnection(engine.store.address, `mailferry:${process.pid}:queue`, () => undefined);
     this.#queue = new PollQueue({
@@ -46,10 +53,28 @@ export class Worker {
     });
   }
 
+  /** The config that new polls run under. */
+  get config(): Config {
+    return this.#engine.config;
+  }
+
   async start(): Promise<void> {
-    this.#events.schedules(await this.#queue.setSchedules(this.#accounts));
+    this.#events.schedules(await this.#queue.setSchedules(this.#engine.config.accounts));
     this.#queue.start(async (name) => await this.#process(name));
     this.#guard = setInterval(() => void this.#guardSchedules(), SCHEDULES_CHECK);
+  }
+
+  /**
+   * From here on polls begin under this config; the schedules follow as soon as Redis takes them.
+   * @throws what opening a destination throws; then all is as before
+   */
+  apply(config: Config, { accounts, destinations }: Difference): void {
+    this.#engine.apply(config, new Set(destinations.changed));
+    this.#queue.resize(config.concurrency);
+    if (accounts.added.length + accounts.changed.length + accounts.removed.length === 0) return;
+    for (const name of accounts.changed) this.#changed.add(name);
+    this.#schedulesDue = true;
+    void this.#setSchedules();
   }
 
   /** Takes no new job, finishes those under way and the deliveries they left, and lets go of everything but the engine. */
@@ -79,21 +104,71 @@ export class Worker {
   async #guardSchedules(): Promise<void> {
     if (this.#connection.status !== 'ready') return;
     try {
-      if (await this.#queue.hasSchedules(this.#accounts)) return;
-      this.#events.schedules(await this.#queue.setSchedules(this.#accounts));
+      if (!(await this.#queue.hasSchedules(this.#engine.config.accounts))) this.#schedulesDue = true;
     } catch (error) {
+      this.#events.queueTrouble(reasonOf(error));
+    }
+    await this.#setSchedules();
+  }
+
+  /** Makes the schedules those of the config, if they are due. What fails is tried again by the guard. */
+  async #setSchedules(): Promise<void> {
+    this.#setting ??= this.#setDueSchedules().finally(() => (this.#setting = undefined));
+    await this.#setting;
+  }
+
+  async #setDueSchedules(): Promise<void> {
+    try {
+      while (this.#schedulesDue) {
+        this.#schedulesDue = false;
+        this.#events.schedules(await this.#queue.setSchedules(this.#engine.config.accounts));
+        await this.#retryChanged();
+      }
+    } catch (error) {
+      this.#schedulesDue = true;
       this.#events.queueTrouble(reasonOf(error));
     }
   }
 
+  /** An account in trouble is tried at once when its config changes, however long it is held off. */
+  async #retryChanged(): Promise<void> {
+    const names = [...this.#changed].filter((name) => this.#engine.config.accounts.has(name));
+    const states = await readStates(this.#engine.store.redis, names);
+    this.#changed.clear();
+    for (const name of names.filter((_, index) => states[index]?.trouble !== undefined)) {
+      this.#retried.add(name);
+      await this.#queue.pollSoon(name, 0);
+    }
+  }
+
   async #process(name: string): Promise<PollJobResult> {
-    const account = this.#accounts.get(name);
-    // A job of an account that has left the config, or that another worker's config holds.
-    if (!account || this.#engine.tools.stop.aborted) return { followUp: 0 };
-    this.#polls += 1;
-    const report = await poll(account, this.#engine.tools).finally(() => (this.#polls -= 1));
-    if ('background' in report && report.background) this.#watch(name, report.background);
-    return { followUp: this.#followUp(report) };
+    const now = this.#engine.tools.now();
+    // Taken in the moment of the end: it goes back into the queue.
+    if (this.#engine.tools.stop.aborted) return { followUp: now };
+    const use = this.#engine.enter();
+    let background: Promise<boolean> | undefined;
+    try {
+      const account = use.config.accounts.get(name);
+      if (!account) return { followUp: (await this.#isOthers(name)) ? now + BUSY_AGAIN : 0 };
+      this.#polls += 1;
+      const force = this.#retried.delete(name);
+      const report = await poll(account, use.tools, { force }).finally(() => (this.#polls -= 1));
+      background = 'background' in report ? report.background : undefined;
+      return { followUp: this.#followUp(report) };
+    } finally {
+      if (background) this.#watch(name, background.finally(use.leave));
+      else use.leave();
+    }
+  }
+
+  /** True if an account that is not in this config has a schedule: another worker has another config, for a while or for good. */
+  async #isOthers(name: string): Promise<boolean> {
+    try {
+      return await this.#queue.isScheduled(name);
+    } catch (error) {
+      this.#events.queueTrouble(reasonOf(error));
+      return false;
+    }
   }
 
   #followUp(report: PollReport): number {

@@ -8,14 +8,16 @@ import { openHttp } from '../ops/http.ts';
 import type { HttpFace } from '../ops/http.ts';
 import { collectStatus } from '../ops/status.ts';
 import { readStates } from '../store/ledger.ts';
-import type { Config } from '../config/types.ts';
+import { findConfig } from '../config/source.ts';
+import type { Loaded } from '../config/types.ts';
 import type { Engine } from '../app.ts';
 import { createLog } from '../ops/log.ts';
 import { ProcessEvents } from '../ops/events.ts';
 import { Worker } from '../worker.ts';
 import { VERSION } from '../version.ts';
 import { ConfigError, EXIT, exitCodeOf, readConfig } from './command.ts';
-import type { Command } from './command.ts';
+import type { Command, Context, ExitCode } from './command.ts';
+import { Reload } from './reload.ts';
 
 export const run: Command = {
   name: 'run',
@@ -23,48 +25,60 @@ export const run: Command = {
   summary: 'the worker: polls by the schedules until SIGTERM',
   options: {},
   async run(_words, _options, context) {
-    const loaded = await readConfig(context);
-    const { config } = loaded;
-    if (!config || config.accounts.size === 0) throw new ConfigError(loaded);
-    const events = new ProcessEvents(createLog({ level: config.log.level, pretty: context.isTerminal, fd: 1 }));
-    for (const problem of loaded.problems)
-      events.configProblem(explainProblem(problem), problem.remedy, problem.severity);
+    const path = await findConfig(context.configPath, context.env, context.cwd);
+    const reload = new Reload(path, async () => await readConfig(context));
     try {
-      const engine = await awaitEngine(config, events, context.stop);
-      if (!engine) return EXIT.done;
-      const heartbeat = new Heartbeat(config.dataDir, engine.store.redis, events);
-      const worker = new Worker(engine, events);
-      let face: HttpFace | undefined;
-      try {
-        await worker.start();
-        await heartbeat.start();
-        face = await serve(config, engine, events);
-        events.started({ accounts: config.accounts.size, destinations: config.destinations.size, version: VERSION });
-        await aborted(context.stop);
-        events.stopping(String(context.stop.reason ?? 'stop'));
-      } finally {
-        await face?.close();
-        await worker.close();
-        await heartbeat.stop();
-        await engine.close();
-        // A connection that still tries to reach a Redis that is away must not keep the process alive.
-        setTimeout(() => process.exit(), 1000).unref();
-      }
-      events.stopped();
-      return EXIT.done;
-    } catch (error) {
-      events.failed(error);
-      return error instanceof Failure ? exitCodeOf(error) : EXIT.unavailable;
+      await reload.ready;
+      return await runWorker(await readConfig(context), reload, context);
+    } finally {
+      await reload.close();
     }
   },
 };
 
-async function serve(config: Config, { store }: Engine, events: ProcessEvents): Promise<HttpFace | undefined> {
+async function runWorker(loaded: Loaded, reload: Reload, context: Context): Promise<ExitCode> {
+  const { config } = loaded;
+  if (!config || config.accounts.size === 0) throw new ConfigError(loaded);
+  const events = new ProcessEvents(createLog({ level: config.log.level, pretty: context.isTerminal, fd: 1 }));
+  for (const problem of loaded.problems)
+    events.configProblem(explainProblem(problem), problem.remedy, problem.severity);
+  try {
+    const engine = await awaitEngine(config, events, context.stop);
+    if (!engine) return EXIT.done;
+    const heartbeat = new Heartbeat(config.dataDir, engine.store.redis, events);
+    const worker = new Worker(engine, events);
+    let face: HttpFace | undefined;
+    try {
+      await worker.start();
+      await heartbeat.start();
+      face = await serve(engine, events);
+      events.started({ accounts: config.accounts.size, destinations: config.destinations.size, version: VERSION });
+      reload.begin(worker, events);
+      await aborted(context.stop);
+      events.stopping(String(context.stop.reason ?? 'stop'));
+    } finally {
+      await reload.close();
+      await face?.close();
+      await worker.close();
+      await heartbeat.stop();
+      await engine.close();
+      // A connection that still tries to reach a Redis that is away must not keep the process alive.
+      setTimeout(() => process.exit(), 1000).unref();
+    }
+    events.stopped();
+    return EXIT.done;
+  } catch (error) {
+    events.failed(error);
+    return error instanceof Failure ? exitCodeOf(error) : EXIT.unavailable;
+  }
+}
+
+async function serve(engine: Engine, events: ProcessEvents): Promise<HttpFace | undefined> {
+  const { store, config } = engine;
   if (!config.http) return undefined;
-  const accounts = [...config.accounts.values()];
   const face = await openHttp(config.http, {
     health: async () => await readHealth(config.dataDir, Date.now()),
-    status: async () => await collectStatus(store.redis, accounts, readStates),
+    status: async () => await collectStatus(store.redis, [...engine.config.accounts.values()], readStates),
   });
   events.listening(face.address);
   return face;

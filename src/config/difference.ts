@@ -31,6 +31,11 @@ export function difference(before: Config, after: Config): Difference {
   };
 }
 
+/** `after` as a process that runs under `before` can take it: settings that need a restart stay as they are. */
+export function withoutRestart(before: Config, after: Config): Config {
+  return { ...after, ...Object.fromEntries(RESTART.map((setting) => [setting, before[setting]])) };
+}
+
 export function isEmpty({ accounts, destinations, needsRestart, settings }: Difference): boolean {
   const lists = [accounts, destinations].flatMap(({ added, changed, removed }) => [added, changed, removed]);
   return [...lists, needsRestart, settings].every((list) => list.length === 0);

@@ -26,6 +26,13 @@ export interface PollSummary {
   readonly more: boolean;
 }
 
+/** Names of entries of the config. */
+export interface ConfigChanges {
+  readonly added: readonly string[];
+  readonly changed: readonly string[];
+  readonly removed: readonly string[];
+}
+
 /** Events of one account. */
 export class AccountEvents {
   readonly #log: Logger;
@@ -144,6 +151,28 @@ export class ProcessEvents {
 
   configProblem(text: string, remedy: string, severity: 'error' | 'warning'): void {
     this.log[severity === 'error' ? 'error' : 'warn']({ problem: text, remedy }, 'config problem');
+  }
+
+  /** A reload: from here on polls begin under the new config. Names of what changed. */
+  configApplied(changes: {
+    readonly accounts: ConfigChanges;
+    readonly destinations: ConfigChanges;
+    readonly settings: readonly string[];
+  }): void {
+    this.log.info(changes, 'config applied');
+  }
+
+  configUnchanged(): void {
+    this.log.info('config has not changed');
+  }
+
+  /** A reload that changes nothing, since the new config is wrong. */
+  configRefused(problem: string): void {
+    this.log.error({ problem: printable(problem, 2000) }, 'config not applied: the one from before stays in use');
+  }
+
+  configNeedsRestart(settings: readonly string[]): void {
+    this.log.warn({ settings }, 'config needs a restart: these settings stay as they are until then');
   }
 
   redisTrouble(reason: string): void {

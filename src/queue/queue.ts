@@ -114,6 +114,16 @@ export class PollQueue {
     this.#worker = worker;
   }
 
+  /** Polls at a time from here on. */
+  resize(concurrency: number): void {
+    if (this.#worker) this.#worker.concurrency = concurrency;
+  }
+
+  /** True if some worker polls this account by a schedule. */
+  async isScheduled(account: string): Promise<boolean> {
+    return (await this.#queue.getJobScheduler(schedulerId(account))) !== undefined;
+  }
+
   /** Takes no more jobs, and waits for those under way. */
   async close(): Promise<void> {
     await this.#worker?.close();

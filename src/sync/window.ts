@@ -6,7 +6,7 @@ export interface WindowLimits {
 }
 
 export class Window {
-  readonly #limits: WindowLimits;
+  #limits: WindowLimits;
   #messages = 0;
   #octets = 0;
   #waiting: (() => void)[] = [];
@@ -33,13 +33,23 @@ export class Window {
   leave(octets: number): void {
     this.#messages -= 1;
     this.#octets -= octets;
+    this.#wake();
+  }
+
+  /** Other limits from here on; what has entered stays. */
+  resize(limits: WindowLimits): void {
+    this.#limits = limits;
+    this.#wake();
+  }
+
+  #wake(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const wake of waiting) wake();
   }
 
   /**
-   * Waits for the next `leave`.
+   * Waits for the next `leave`, or other limits.
    * @returns false if none came within `milliseconds`, or `signal` aborted
    */
   async changed(milliseconds: number, signal: AbortSignal): Promise<boolean> {
