@@ -87,6 +87,11 @@ export function wordsOf(reply: Reply): string {
   return printable(lines.join(' '));
 }
 
+/** The code in front of a reply; 0 if there is none. */
+export function codeOf(text: string): number {
+  return Number(/^\d{3}/.exec(text)?.[0] ?? 0);
+}
+
 function commonOutcome(ending: Ending): RecipientOutcome {
   switch (ending.kind) {
     case 'accepted':

@@ -8,22 +8,26 @@ import type { MultidropConfig, ReversePath } from '../config/types.ts';
 import { Failure } from '../failure.ts';
 import { headerFields } from '../mail/header.ts';
 import type { HeaderField } from '../mail/header.ts';
+import type { StoredMessage } from '../mail/message.ts';
 import { printable } from '../untrusted.ts';
 import { isAddress, needsUtf8, originalReversePath, withAsciiDomain } from './address.ts';
 import { attachFrame } from './attach.ts';
-import { noProgress, octetsOf, tracked } from './content.ts';
+import type { AttachDetails } from './attach.ts';
+import { noProgress, octetsOf } from './content.ts';
 import type { Delivery, Destination, DestinationContext, Outcome } from './destination.ts';
 import type { Place } from './dial.ts';
 import { loopReason } from './loop.ts';
 import { recipientsOf } from './multidrop.ts';
-import { Surveyor, surveyOf } from './octets.ts';
+import { stuffed, Surveyor, surveyOf } from './octets.ts';
+import type { Survey } from './octets.ts';
 import { Pool } from './pool.ts';
 import { sizeLimit } from './smtp-extensions.ts';
 import type { Extensions } from './smtp-extensions.ts';
 import { smtpOutcome } from './smtp-outcome.ts';
 import type { Ending, Reply } from './smtp-outcome.ts';
 import { SmtpSession } from './smtp-session.ts';
-import type { SessionConfig, TransactionReport, WireEnvelope } from './smtp-session.ts';
+import type { SessionConfig } from './smtp-session.ts';
+import type { Content, TransactionReport, WireEnvelope } from './smtp-transaction.ts';
 import { srsForward } from './srs.ts';
 import { receivedField } from './trace.ts';
 
@@ -53,7 +57,7 @@ interface Prepared {
   readonly envelope: WireEnvelope;
   /** The recipient as the outcome names it, by the address as it goes to the server. */
   readonly names: ReadonlyMap<string, string>;
-  open(): AsyncGenerator<Buffer, void, undefined>;
+  readonly content: Content;
 }
 
 export function openTransfer(config: TransferConfig, context: DestinationContext): Destination {
@@ -92,8 +96,7 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
         return { refused: new Map(), settled: new Map(), ending: { kind: 'unsendable', reason: obstacle } };
       }
       const progress = noProgress();
-      const body = tracked(prepared.open(), progress);
-      const report = await connection.send(prepared.envelope, body, progress, delivery.signal);
+      const report = await connection.send(prepared.envelope, prepared.content, progress, delivery.signal);
       const clean = report.ending.kind === 'accepted' && connection.transactions < TRANSACTIONS;
       if (clean) pool.release(connection);
       else connection.quit();
@@ -170,33 +173,11 @@ async function prepare(
   const time = context.now();
   const { account, idempotencyKey: id } = delivery;
   const { hostName } = context;
-  let top: Buffer = Buffer.alloc(0);
-  let bottom: Buffer = Buffer.alloc(0);
-  const surveyor = new Surveyor();
-  for await (const chunk of octetsOf(message)) surveyor.add(chunk);
-  let survey = surveyor.result();
-  if (config.attachFrom !== undefined) {
-    const { header, sha256 } = message;
-    const from = config.attachFrom;
-    const frame = attachFrame({
-      from,
-      to: recipients,
-      account,
-      id,
-      hostName,
-      header,
-      sha256,
-      eightBit: survey.eightBit,
-      time,
-    });
-    ({ top, bottom } = frame);
-  }
-  if (config.trace) top = Buffer.concat([receivedField({ hostName, account, id, recipients, time }), top]);
-  for (const part of [top, bottom]) {
-    if (part.length === 0) continue;
-    const added = surveyOf(part);
-    survey = { size: survey.size + added.size, eightBit: survey.eightBit || added.eightBit };
-  }
+  const trace = config.trace ? [receivedField({ hostName, account, id, recipients, time })] : [];
+  const { content, ...survey } =
+    config.attachFrom === undefined && message.bytes !== undefined
+      ? inMemory([...trace, message.bytes])
+      : await streamed(config, message, { account, id, hostName, to: recipients, time }, trace);
   const names = new Map(recipients.map((recipient) => [withAsciiDomain(recipient), recipient]));
   return {
     envelope: {
@@ -206,12 +187,44 @@ async function prepare(
       requireTls: config.requireTls ?? false,
     },
     names,
-    async *open(): AsyncGenerator<Buffer, void, undefined> {
-      if (top.length > 0) yield top;
-      yield* octetsOf(message);
-      if (bottom.length > 0) yield bottom;
-    },
+    content,
   };
+}
+
+type Surveyed = Survey & { readonly content: Content };
+
+/** Small messages are made ready in one piece. */
+function inMemory(parts: readonly Buffer[]): Surveyed {
+  const { data, size, eightBit } = stuffed(parts);
+  return { content: { data }, size, eightBit };
+}
+
+async function streamed(
+  config: TransferConfig,
+  message: StoredMessage,
+  details: Pick<AttachDetails, 'account' | 'id' | 'hostName' | 'to' | 'time'>,
+  trace: readonly Buffer[],
+): Promise<Surveyed> {
+  const surveyor = new Surveyor();
+  for await (const chunk of octetsOf(message)) surveyor.add(chunk);
+  let survey = surveyor.result();
+  const { header, sha256 } = message;
+  const frame =
+    config.attachFrom === undefined
+      ? undefined
+      : attachFrame({ ...details, from: config.attachFrom, header, sha256, eightBit: survey.eightBit });
+  const top = [...trace, ...(frame ? [frame.top] : [])];
+  const bottom = frame ? [frame.bottom] : [];
+  for (const part of [...top, ...bottom]) {
+    const added = surveyOf(part);
+    survey = { size: survey.size + added.size, eightBit: survey.eightBit || added.eightBit };
+  }
+  const chunks = async function* (): AsyncGenerator<Buffer, void, undefined> {
+    yield* top;
+    yield* octetsOf(message);
+    yield* bottom;
+  };
+  return { ...survey, content: { chunks } };
 }
 
 async function reversePath(config: TransferConfig, delivery: Delivery, time: Date): Promise<string> {

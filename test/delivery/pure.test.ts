@@ -3,7 +3,7 @@ import { suite, test } from 'node:test';
 import * as fc from 'fast-check';
 import { isAddress, originalReversePath, withAsciiDomain } from '../../src/delivery/address.ts';
 import { classOfAddress, mayConnect } from '../../src/delivery/egress.ts';
-import { LineEndNormalizer, normalizeLineEnds, Surveyor } from '../../src/delivery/octets.ts';
+import { LineEndNormalizer, normalizeLineEnds, stuffed, Stuffer, Surveyor } from '../../src/delivery/octets.ts';
 import { parseExtensions, sizeLimit } from '../../src/delivery/smtp-extensions.ts';
 import { wordsOf } from '../../src/delivery/smtp-outcome.ts';
 import { signatureHeaders, webhookKey } from '../../src/delivery/standard-webhooks.ts';
@@ -54,8 +54,9 @@ suite('the trace field', () => {
 });
 
 suite('line ends', () => {
+  const octet = fc.constantFrom(0x0d, 0x0a, 0x2e, 0x61, 0xff);
+
   test('are the same whatever the chunks, and surveyed right', () => {
-    const octet = fc.constantFrom(0x0d, 0x0a, 0x2e, 0x61, 0xff);
     fc.assert(
       fc.property(fc.array(fc.array(octet)), (parts) => {
         const chunks = parts.map((part) => Buffer.from(part));
@@ -79,6 +80,28 @@ suite('line ends', () => {
   test('that are right cost nothing', () => {
     const chunk = Buffer.from('a\r\n.\r\n');
     assert.equal(new LineEndNormalizer().push(chunk), chunk);
+    const plain = Buffer.from('a\r\nb.\r\n');
+    assert.equal(new Stuffer().push(plain), plain);
+  });
+
+  test('behind DATA: a receiver that takes the dots away has the message, however it was cut', () => {
+    fc.assert(
+      fc.property(fc.array(fc.array(octet)), (parts) => {
+        const chunks = parts.map((part) => Buffer.from(part));
+        const stuffer = new Stuffer();
+        const pieces = chunks.map((chunk) => stuffer.push(chunk));
+        const wire = Buffer.concat([...pieces, stuffer.end()]).toString('latin1');
+        const { data, size, eightBit } = stuffed(chunks);
+        assert.equal(data.toString('latin1'), wire);
+        const plain = Buffer.concat(chunks);
+        const normal = normalizeLineEnds(plain).toString('latin1');
+        assert.equal(wire.slice(-5), '\r\n.\r\n');
+        const lines = wire.slice(0, -3).split('\r\n').slice(0, -1);
+        assert.ok(lines.every((line) => line !== '.' && !/[\r\n]/.test(line)));
+        assert.equal(lines.map((line) => `${line.replace(/^\./, '')}\r\n`).join(''), normal);
+        assert.deepEqual({ size, eightBit }, { size: normal.length, eightBit: plain.includes(0xff) });
+      }),
+    );
   });
 });
 

@@ -1,0 +1,174 @@
+/**
+ * An SMTP connection in command state: lines out, replies in, in order (RFC 5321 §4.2). It knows no command's meaning. A reply
+ * without end ends the connection, and one that nobody asked for makes it unusable: no further reply could be trusted.
+ */
+
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import { reasonOf } from '../failure.ts';
+import { codeOf } from './smtp-outcome.ts';
+import type { Reply } from './smtp-outcome.ts';
+
+/** A reply is a few lines; a server that sends more than this in one is broken or means harm. Octets. */
+export const REPLY_LIMIT = 64 * 1024;
+/** More replies than any transaction asks for. */
+const REPLIES_AHEAD = 10_000;
+const QUIT_TIMEOUT = 5_000;
+const LF = 0x0a;
+const NOTHING: Buffer = Buffer.alloc(0);
+
+interface Waiting {
+  readonly count: number;
+  readonly resolve: (replies: readonly Reply[]) => void;
+}
+
+export class Wire {
+  readonly #socket: Socket;
+  /** Why the connection is over; undefined while it is not. */
+  #lost: string | undefined;
+  #rest: Buffer = NOTHING;
+  /** Of the reply that has not ended. */
+  #lines: string[] = [];
+  #size = 0;
+  #replies: Reply[] = [];
+  #waiting: Waiting | undefined;
+  #resume: (() => void) | undefined;
+  #quitTimer: NodeJS.Timeout | undefined;
+
+  /**
+   * Takes the socket over, and every listener off it.
+   * @param timeout how long nothing may happen while a reply is waited for. Milliseconds
+   */
+  constructor(socket: Socket, timeout: number) {
+    this.#socket = socket;
+    for (const event of ['data', 'error', 'end', 'close', 'timeout']) socket.removeAllListeners(event);
+    socket.setTimeout(timeout);
+    socket.on('data', (chunk: Buffer) => {
+      this.#take(chunk);
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.end(`the connection broke: ${error.code ?? reasonOf(error)}`);
+    });
+    socket.on('timeout', () => {
+      // Silence is a fault only while something is to be said: who keeps idle connections bounds their time.
+      if (this.#waiting || this.#resume) this.end('the server did not answer in time');
+    });
+    socket.on('end', () => {
+      this.end('the connection was closed');
+    });
+    socket.on('close', () => {
+      this.end('the connection was closed');
+    });
+    socket.on('drain', () => {
+      this.#goOn();
+    });
+    if (socket.destroyed || socket.readableEnded) this.end('the connection was closed');
+  }
+
+  get lost(): string | undefined {
+    return this.#lost;
+  }
+
+  get isEncrypted(): boolean {
+    return this.#socket instanceof TLSSocket;
+  }
+
+  /** How the connection is protected, for people: `TLSv1.3`, or `no TLS`. */
+  get protection(): string {
+    return this.#socket instanceof TLSSocket ? (this.#socket.getProtocol() ?? 'TLS') : 'no TLS';
+  }
+
+  /** Nothing has ended it, and no reply has come that nobody asked for. */
+  get isUsable(): boolean {
+    return this.#lost === undefined && this.#replies.length === 0;
+  }
+
+  /** A reply has come of those that were asked for last. */
+  get isAnswered(): boolean {
+    return this.#waiting === undefined || this.#replies.length > 0;
+  }
+
+  /** Writes. Resolves when more may be written, or the connection is over, or (see `isAnswered`) a reply has come. */
+  async write(octets: Buffer | string): Promise<void> {
+    if (this.#lost !== undefined || this.#socket.write(octets)) return;
+    await new Promise<void>((resolve) => {
+      this.#resume = resolve;
+    });
+  }
+
+  /** The next replies: fewer if the connection ends before, or the server says with 421 that it will end it. */
+  async replies(count: number): Promise<readonly Reply[]> {
+    return await new Promise((resolve) => {
+      this.#waiting = { count, resolve };
+      if (this.#lost !== undefined || this.#replies.length >= count) this.#settle();
+    });
+  }
+
+  /** Closes at once. The first reason is the one that counts. */
+  end(reason: string): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = reason;
+    clearTimeout(this.#quitTimer);
+    this.#socket.destroy();
+    this.#goOn();
+    this.#settle();
+  }
+
+  /** Says QUIT and closes, without making anybody wait for it. */
+  quit(): void {
+    if (this.#lost !== undefined || this.#quitTimer !== undefined) return;
+    this.#quitTimer = setTimeout(() => {
+      this.end('closed');
+    }, QUIT_TIMEOUT);
+    this.#socket.write('QUIT\r\n');
+    void this.replies(1).then(() => {
+      this.end('closed');
+    });
+  }
+
+  #take(chunk: Buffer): void {
+    let octets = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    for (let at = octets.indexOf(LF); at >= 0; at = octets.indexOf(LF)) {
+      this.#takeLine(octets.subarray(0, at));
+      octets = octets.subarray(at + 1);
+    }
+    this.#rest = octets;
+    if (this.#size + octets.length > REPLY_LIMIT) this.end('the server sent a reply without end');
+  }
+
+  #takeLine(octets: Buffer): void {
+    const line = decode(octets).trimEnd();
+    if (line === '' || this.#lost !== undefined) return;
+    this.#size += octets.length;
+    this.#lines.push(line);
+    if (/^\d{3}-/.test(line)) return;
+    const text = this.#lines.join('\n');
+    const reply = { code: codeOf(text), text };
+    this.#lines = [];
+    this.#size = 0;
+    this.#replies.push(reply);
+    if (this.#replies.length > REPLIES_AHEAD) this.end('the server sent replies that nobody asked for');
+    // RFC 5321 §3.8: behind 421 the server hangs up, whatever it was the answer to.
+    else if (this.#replies.length === this.#waiting?.count || reply.code === 421) this.#settle();
+    this.#goOn();
+  }
+
+  #settle(): void {
+    const waiting = this.#waiting;
+    if (!waiting) return;
+    this.#waiting = undefined;
+    waiting.resolve(this.#replies.splice(0, waiting.count));
+  }
+
+  #goOn(): void {
+    const resume = this.#resume;
+    this.#resume = undefined;
+    resume?.();
+  }
+}
+
+/** Replies are UTF-8 where they may be (RFC 6531 §3.7.4.2), else shown octet by octet. */
+function decode(octets: Buffer): string {
+  const text = octets.toString('utf8');
+  return text.includes('\ufffd') ? octets.toString('latin1') : text;
+}
