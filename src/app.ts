@@ -238,16 +238,17 @@ function budgetOf({ memoryBudget }: Config): WindowLimits {
 
 /** Opens a POP3 session by an account's config. @throws Pop3Error */
 export async function openSession(account: AccountConfig, signal: AbortSignal): Promise<Pop3Client> {
-  const { host, port, security, tls, user, mechanism, timeout, proxy, sourceAddress } = account;
+  const { host, port, security, tls, user, password, accessToken, mechanism, timeout, proxy, sourceAddress } = account;
   return await Pop3Client.open({
     host,
     port,
     security,
     tls,
     user,
-    password: async () => await account.password.reveal(),
     timeout,
     signal,
+    ...(password === undefined ? {} : { password: async () => await password.reveal() }),
+    ...(accessToken === undefined ? {} : { accessToken: async () => await accessToken.reveal() }),
     ...(mechanism === undefined ? {} : { mechanism }),
     ...(proxy === undefined ? {} : { proxy }),
     ...(sourceAddress === undefined ? {} : { sourceAddress }),

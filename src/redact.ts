@@ -19,18 +19,21 @@ export class Redactor {
 
   /** Remembers a secret, as it is and as JSON, base64 and URLs write it. */
   remember(secret: string): void {
-    for (const form of new Set([
-      secret,
-      JSON.stringify(secret).slice(1, -1),
-      encodeURIComponent(secret.toWellFormed()),
-      Buffer.from(secret).toString('base64'),
-    ])) {
-      if (form.length < SHORTEST) continue;
+    for (const form of formsOf(secret)) {
       const beginning = form.slice(0, SHORTEST);
       const known = this.#secrets.get(beginning);
       if (known) known.add(form);
       else this.#secrets.set(beginning, new Set([form]));
       this.#beginnings[pair(form, 0)] = 1;
+    }
+  }
+
+  /** Forgets a secret that is out of use: access tokens come and go for as long as the process runs. */
+  forget(secret: string): void {
+    for (const form of formsOf(secret)) {
+      const beginning = form.slice(0, SHORTEST);
+      const known = this.#secrets.get(beginning);
+      if (known?.delete(form) && known.size === 0) this.#secrets.delete(beginning);
     }
   }
 
@@ -70,6 +73,17 @@ export class Redactor {
     }
     return longest;
   }
+}
+
+/** A secret as it is, and as JSON, base64 and URLs write it. */
+function formsOf(secret: string): string[] {
+  const forms = new Set([
+    secret,
+    JSON.stringify(secret).slice(1, -1),
+    encodeURIComponent(secret.toWellFormed()),
+    Buffer.from(secret).toString('base64'),
+  ]);
+  return [...forms].filter((form) => form.length >= SHORTEST);
 }
 
 function decoded(part: string): string {

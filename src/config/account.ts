@@ -39,7 +39,18 @@ function refuseProxy(text: string): Refusal | undefined {
       };
 }
 
-export const MECHANISMS = ['user', 'apop', 'plain', 'login', 'cram-md5', 'scram-sha-1', 'scram-sha-256'] as const;
+export const MECHANISMS = [
+  'user',
+  'apop',
+  'plain',
+  'login',
+  'cram-md5',
+  'scram-sha-1',
+  'scram-sha-256',
+  'xoauth2',
+  'oauthbearer',
+  'external',
+] as const;
 
 export const accountSchema = z.strictObject({
   host: hostOption().meta({ description: 'The POP3 server: a name or an IP address.', examples: ['pop.isp.example'] }),
@@ -55,15 +66,26 @@ export const accountSchema = z.strictObject({
     description: 'The name to log in with; at many providers the whole address.',
     examples: ['jane@isp.example'],
   }),
-  password: secretOption().meta({
-    description: 'The password, read anew at each poll, so that a changed file counts at once.',
-    examples: [{ env: 'ISP_PASSWORD' }],
-  }),
+  password: secretOption()
+    .optional()
+    .meta({
+      description: 'The password, read anew at each poll, so that a changed file counts at once.',
+      otherwise: 'none, but needed unless there is an `accessToken` or `mechanism: external`',
+      examples: [{ env: 'ISP_PASSWORD' }],
+    }),
+  accessToken: secretOption()
+    .optional()
+    .meta({
+      description:
+        'An OAuth 2.0 access token in place of a password, for Gmail, Outlook and others. Read anew at each poll: a `command` that gets a fresh one, or a `file` that another program keeps fresh.',
+      examples: [{ command: ['/etc/mailferry/token', 'jane@outlook.example'] }],
+    }),
   mechanism: z
     .enum(MECHANISMS)
     .optional()
     .meta({
-      description: 'How to log in, for servers that offer what they cannot do.',
+      description:
+        'How to log in, for servers that offer what they cannot do: the only way that is tried. `xoauth2` and `oauthbearer` need an `accessToken`, `external` needs `certFile` and `keyFile` and no password, all others the password.',
       otherwise: 'the strongest that both sides know',
       examples: ['plain'],
     }),
@@ -153,7 +175,7 @@ export const accountSchema = z.strictObject({
 export type AccountOptions = z.output<typeof accountSchema>;
 
 /** What accounts may share: all but who they are. */
-export const defaultsSchema = accountSchema.omit({ user: true, password: true }).partial();
+export const defaultsSchema = accountSchema.omit({ user: true, password: true, accessToken: true }).partial();
 
 /** An account as a person writes it: `defaults` may hold what the full account needs. */
 export const accountEntrySchema = accountSchema.partial({ host: true, deliverTo: true });

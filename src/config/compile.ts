@@ -67,7 +67,8 @@ function compileAccount(name: string, options: AccountOptions, compiling: Compil
     security: options.security,
     tls: compiling.tls(options),
     user: options.user,
-    password: compiling.secret(options.password, 'password'),
+    password: options.password === undefined ? undefined : compiling.secret(options.password, 'password'),
+    ...(options.accessToken === undefined ? {} : { accessToken: compiling.secret(options.accessToken, 'accessToken') }),
     mechanism: options.mechanism,
     schedule:
       options.schedule === undefined

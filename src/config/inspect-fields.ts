@@ -11,6 +11,8 @@ export interface Inspected {
   /** The fields that are right, in base units, with defaults. All of them if there are no findings. */
   readonly values: Record<string, unknown>;
   readonly findings: readonly Finding[];
+  /** The fields that are wrong in themselves, or that an unknown one was probably meant for: not to be called missing. */
+  readonly told: ReadonlySet<string>;
 }
 
 /** What else is known about the fields of a group. */
@@ -26,21 +28,28 @@ export function inspectFields(schema: z.ZodObject, raw: Group, around: Surroundi
   const values: Record<string, unknown> = {};
   const findings: Finding[] = [];
   const known = Object.keys(schema.shape);
-  const meant = new Set<string | undefined>();
+  const told = new Set<string>();
   for (const field of Object.keys(raw)) {
     if (known.includes(field)) continue;
     const all = [...known, ...(around.alsoKnown ?? [])];
     findings.push(unknownField([field], all, around.home?.(field)));
-    meant.add(synonym(field)?.field ?? nearest(field, all));
+    told.add(synonym(field)?.field ?? nearest(field, all) ?? field);
   }
   for (const field of known) {
     // told already, by its other name or as a merge key
-    if (raw[field] === undefined && (meant.has(field) || '<<' in raw)) continue;
+    if (raw[field] === undefined && (told.has(field) || '<<' in raw)) {
+      told.add(field);
+      continue;
+    }
     const option = schema.shape[field];
     if (!(option instanceof z.ZodType)) continue;
     const result = option.safeParse(raw[field]);
-    if (result.success) values[field] = result.data;
-    else findings.push(...result.error.issues.flatMap((issue) => wordsFor(issue, option, raw[field], [field])));
+    if (result.success) {
+      values[field] = result.data;
+      continue;
+    }
+    told.add(field);
+    findings.push(...result.error.issues.flatMap((issue) => wordsFor(issue, option, raw[field], [field])));
   }
-  return { values, findings };
+  return { values, findings, told };
 }

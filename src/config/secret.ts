@@ -9,11 +9,14 @@ import type { SecretSource } from './fields.ts';
 import type { Secret } from './types.ts';
 
 const PRINTED = '[secret]';
+/** Values of one secret that no log line may hold: the one in use, and those that sessions which still run were told. */
+const KEPT = 4;
 
 export class ConfiguredSecret implements Secret {
   readonly #identity: string;
   readonly #read: () => Promise<string>;
   #reading: Promise<string> | undefined;
+  #values: readonly string[] = [];
 
   constructor(source: SecretSource, read: () => Promise<string>) {
     this.#identity = JSON.stringify(source);
@@ -37,10 +40,17 @@ export class ConfiguredSecret implements Secret {
       const secret = await this.#read();
       revealed.remember(secret);
       revealed.rememberUrl(secret);
+      this.#keep(secret);
       return secret;
     } finally {
       this.#reading = undefined;
     }
+  }
+
+  #keep(secret: string): void {
+    const values = [...this.#values.filter((value) => value !== secret), secret];
+    for (const value of values.slice(0, -KEPT)) revealed.forget(value);
+    this.#values = values.slice(-KEPT);
   }
 
   toString(): string {

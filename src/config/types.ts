@@ -35,7 +35,10 @@ export interface AccountConfig {
   readonly security: Security;
   readonly tls: TlsConfig;
   readonly user: string;
-  readonly password: Secret;
+  /** Undefined if a token or a client certificate stands in for it. */
+  readonly password: Secret | undefined;
+  /** OAuth 2.0; never beside a password. */
+  readonly accessToken?: Secret;
   /** A SASL mechanism, `apop` or `user`; undefined: the strongest that both sides know. */
   readonly mechanism: string | undefined;
   readonly schedule:

@@ -6,6 +6,7 @@
 import { namedIn } from './rule.ts';
 import { accountSchema, defaultsSchema } from './account.ts';
 import type { AccountOptions } from './account.ts';
+import { credentialFindings } from './credentials.ts';
 import { KINDS } from './destinations/kinds.ts';
 import { NAME_PATTERN } from './fields.ts';
 import { doubtful, under, wrong } from './finding.ts';
@@ -83,7 +84,7 @@ function validateSettings(raw: Group, findings: Finding[]): Settings | undefined
 function defaultsFindings(raw: unknown): Finding[] {
   if (!isGroup(raw)) return [wrong(['defaults'], 'is not a group of fields', 'for example `defaults: { every: 2m }`')];
   const { values, findings } = inspectFields(defaultsSchema, raw, {
-    home: (field) => (['user', 'password'].includes(field) ? 'write it into each account' : undefined),
+    home: (field) => (['user', 'password', 'accessToken'].includes(field) ? 'write it into each account' : undefined),
   });
   return under(['defaults'], [...findings, ...scheduleFindings(values, raw)]);
 }
@@ -171,13 +172,17 @@ function validateAccount(
     );
     return undefined;
   }
-  const { values, findings: own } = inspectFields(accountSchema, withDefaults(raw, defaults));
+  const { values, findings: own, told } = inspectFields(accountSchema, withDefaults(raw, defaults));
   // what is wrong in `defaults` is said there, once
   const mine = own.filter(
     ({ path }) => Object.hasOwn(raw, String(path[0])) || !Object.hasOwn(defaults, String(path[0])),
   );
   const between = withoutMissing(
-    [...securityFindings(values, true, POP3_PORTS), ...scheduleFindings(values, raw)],
+    [
+      ...securityFindings(values, true, POP3_PORTS),
+      ...credentialFindings(values, told),
+      ...scheduleFindings(values, raw),
+    ],
     mine,
   ).filter(
     ({ severity, path }) =>

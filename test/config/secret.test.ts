@@ -8,6 +8,7 @@ import { reveal } from '../../src/config/reveal.ts';
 import { runForLine } from '../../src/config/run.ts';
 import { ConfiguredSecret } from '../../src/config/secret.ts';
 import type { SecretSource } from '../../src/config/fields.ts';
+import { revealed as redactor } from '../../src/redact.ts';
 import { assertNoLeaks } from '../support/leaks.ts';
 import { tempDir } from '../support/temp.ts';
 import type { Owner } from '../support/temp.ts';
@@ -133,4 +134,12 @@ test('prints as [secret] wherever it ends up', () => {
     assert.doesNotMatch(text, /hunter2/);
   }
   assert.equal(inspect(secret), '[secret]');
+});
+
+test('tokens that come and go: the last ones are in no line, and those before are forgotten', async () => {
+  let turn = 0;
+  const secret = new ConfiguredSecret({ file: 'token' }, () => Promise.resolve(`token-${String(turn)}-hunter2-Zq`));
+  for (turn = 0; turn < 1000; turn += 1) await secret.reveal();
+  const shown = (number: number): boolean => redactor.redact(`token-${String(number)}-hunter2-Zq`) !== '[secret]';
+  assert.deepEqual([0, 500, 995, 996, 997, 998, 999].filter(shown), [0, 500, 995]);
 });
