@@ -159,6 +159,8 @@ export interface Engine {
 export interface EngineOptions {
   /** How retries of deliveries are spaced; left out: from a minute to four hours. */
   readonly deliveryBackoff?: Backoff;
+  /** How long a destination is paused; left out: from 15 seconds to 15 minutes. */
+  readonly breakerBackoff?: Backoff;
 }
 
 /** Everything that polls need. @throws Failure if the disk or Redis cannot be used */
@@ -177,11 +179,14 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
   const breakers = new Breakers(store.redis, {
     now,
     random,
+    ...(options.breakerBackoff === undefined ? {} : { backoff: options.breakerBackoff }),
     onChange: (name, { openUntil, failures }, reason) => {
       if (openUntil > 0) events.destinationPaused(name, openUntil, failures, reason);
       else events.destinationBack(name);
     },
   });
+  // Whoever starts a worker may have done what a destination waits for.
+  await breakers.retry([...config.destinations.keys()]).catch((error: unknown) => events.failed(error));
   let timer: NodeJS.Timeout | undefined;
   const shared: Omit<PollTools, 'destinations'> = {
     openSession,
@@ -216,6 +221,7 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
     },
     apply(after, changed) {
       generations.replace(after, changed);
+      breakers.retry([...changed]).catch((error: unknown) => events.failed(error));
       shared.budget.resize(budgetOf(after));
     },
     stop() {
@@ -226,6 +232,7 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
       clearTimeout(timer);
       stop.abort();
       hardStop.abort();
+      breakers.close();
       await generations.close();
       await store.close();
     },

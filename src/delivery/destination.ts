@@ -37,8 +37,13 @@ export interface Outcome {
   readonly retryAfter?: number;
   /** By address; absent for destinations without recipients. Holds the recipients of this attempt only. */
   readonly recipients?: Readonly<Record<string, RecipientOutcome>>;
-  /** Set if the destination asked never to be called again (HTTP 410). */
+  /** Set if the destination asked never to be called again (HTTP 410). With `deferred`, scope `destination`. */
   readonly gone?: boolean;
+  /**
+   * Set if it refuses us, not the message, until a person does something: a wrong password, a certificate, an address that
+   * is none any more. With `deferred`, scope `destination`.
+   */
+  readonly needsPerson?: boolean;
 }
 
 /** One message on its way to one destination. */

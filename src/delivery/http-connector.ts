@@ -87,6 +87,7 @@ function refusal(host: string, address: string): Failure {
   return new Failure(`${what} is not an address that a webhook may go to`, {
     scope: 'destination',
     code: 'webhook.egress',
+    permanent: true,
     server: host,
     remedy: 'If it is a host of your own network, set allowPrivate: true. Link-local addresses are never allowed.',
   });

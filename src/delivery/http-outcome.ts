@@ -14,8 +14,10 @@ export interface HttpAnswer {
 }
 
 const TOO_EARLY = new Set([408, 425, 429]);
-// Every message would have met the same: overload, gateways in front, credentials, a path that does not exist.
-const ANY_MESSAGE = new Set([401, 403, 404, 405, 407, 410, 429, 502, 503, 504]);
+// Every message would have met the same: overload, gateways in front.
+const ANY_MESSAGE = new Set([429, 502, 503, 504]);
+// The same, until a person does something: credentials, a bill, a path, a form of request that is not wanted there.
+const NEEDS_PERSON = new Set([401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 421, 426]);
 
 /** The longest Retry-After that is believed. Milliseconds. */
 const LONGEST_WAIT = 24 * 60 * 60_000;
@@ -33,10 +35,13 @@ export function httpOutcome(answer: HttpAnswer, now: Date): Outcome {
     // the path may hold a token, as that of the URL may: it is not repeated
     const target = URL.parse(headers['location'] ?? '')?.origin ?? 'another path';
     const said = `HTTP ${String(status)}: redirects to ${target}; put the final URL into the config`;
-    return { kind: 'rejected', said: printable(said), scope: 'destination' };
+    return { kind: 'deferred', said: printable(said), scope: 'destination', needsPerson: true };
+  }
+  if (NEEDS_PERSON.has(status)) {
+    const refusal = { kind: 'deferred', said: printable(words), scope: 'destination', needsPerson: true } as const;
+    return status === 410 ? { ...refusal, gone: true } : refusal;
   }
   const outcome: Outcome = { kind: kindOf(status), said: printable(words), scope };
-  if (status === 410) return { ...outcome, gone: true };
   const retryAfter = outcome.kind === 'deferred' ? retryAfterOf(headers['retry-after'], now) : undefined;
   return retryAfter === undefined ? outcome : { ...outcome, retryAfter };
 }

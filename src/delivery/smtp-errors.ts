@@ -22,6 +22,7 @@ export function setupFailure(error: SMTPError, destination: string, server: stri
     return new Failure(temporary ? 'login is not possible now' : 'login refused', {
       ...details,
       code: 'smtp.auth',
+      permanent: !temporary,
       remedy: temporary ? 'It is tried again.' : `Check auth.user and auth.password of destination ${destination}.`,
     });
   }
@@ -32,6 +33,8 @@ export function setupFailure(error: SMTPError, destination: string, server: stri
     return new Failure(`no TLS with ${server}: ${words}`, {
       ...details,
       code: 'smtp.tls',
+      // A connection that broke amid the handshake may go better next time; a certificate will not.
+      permanent: remedy !== undefined || (reply !== undefined && reply.code >= 500),
       remedy: remedy ?? 'Check that this port offers the security that the config names.',
     });
   }

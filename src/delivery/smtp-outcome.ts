@@ -65,7 +65,8 @@ export function smtpOutcome(transaction: Transaction): Outcome {
   const kind = outcomes.length === 0 ? common.kind : overall(outcomes.map((outcome) => outcome.kind));
   // the evidence of the whole is that of the recipient that decided it
   const said = outcomes.find((outcome) => outcome.kind === kind)?.said ?? common.said;
-  return { kind, said, scope: scopeOf(transaction.ending), recipients };
+  const needsPerson = isRefusedLogin(transaction.ending) ? { needsPerson: true } : {};
+  return { kind, said, scope: scopeOf(transaction.ending), ...needsPerson, recipients };
 }
 
 /** 4xx, and whatever is no clear refusal, may go better later; 5xx will not. */
@@ -133,6 +134,10 @@ function isReply({ code }: Reply): boolean {
 
 function isRefusedAtMail(ending: Ending): boolean {
   return ending.kind === 'refused' && ending.stage === 'mail';
+}
+
+function isRefusedLogin(ending: Ending): boolean {
+  return ending.kind === 'refused' && ending.reply.code !== 503 && isSessionCode(ending.reply.code);
 }
 
 function isSessionCode(code: number): boolean {

@@ -166,6 +166,7 @@ async function login(
     throw new Failure(`${server} offers no login on this connection`, {
       scope: 'destination',
       code: 'smtp.auth',
+      permanent: true,
       server,
       remedy:
         config.security === 'none'

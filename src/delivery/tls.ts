@@ -80,6 +80,7 @@ export function pinnedFailure(config: TlsConfig, socket: unknown, server: string
   return new Failure(`the certificate has the fingerprint ${found}, not the one in the config`, {
     scope: 'destination',
     code: 'tls.fingerprint',
+    permanent: true,
     server,
     remedy: 'If the server got a new certificate, put its fingerprint into the config; else somebody is in between.',
   });
@@ -115,6 +116,7 @@ async function pem(path: string, field: string): Promise<Buffer> {
     throw new Failure(`${field} ${path} cannot be read: ${reasonOf(error)}`, {
       scope: 'destination',
       code: 'tls.file',
+      permanent: true,
       remedy: `Put the PEM file there, or correct tls.${field}.`,
       cause: error,
     });

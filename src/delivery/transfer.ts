@@ -147,8 +147,10 @@ function opener(config: TransferConfig, context: DestinationContext): (signal: A
     const [first, ...others] = failures;
     if (first === undefined || others.length === 0) throw first ?? new Error(`${config.name} has no host`);
     const { scope, code, server, said, remedy } = first;
+    const permanent = failures.every((failure) => failure.permanent);
     throw new Failure(failures.map(({ message }) => message).join('; '), {
       scope,
+      permanent,
       code,
       ...(server === undefined ? {} : { server }),
       ...(said === undefined ? {} : { said }),
@@ -272,5 +274,6 @@ function failureOutcome(failure: Failure, recipients: readonly string[]): Outcom
   const said = printable(parts.join('; '));
   const scope = failure.scope === 'message' ? 'message' : 'destination';
   const each = recipients.map((recipient) => [recipient, { kind: 'deferred' as const, said }] as const);
-  return { kind: 'deferred', said, scope, recipients: Object.fromEntries(each) };
+  const needsPerson = failure.permanent ? { needsPerson: true } : {};
+  return { kind: 'deferred', said, scope, ...needsPerson, recipients: Object.fromEntries(each) };
 }

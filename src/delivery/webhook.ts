@@ -146,7 +146,11 @@ function lossOutcome(error: unknown, progress: { readonly complete: boolean }, s
   if (failure?.scope === 'message') return { kind: 'deferred', said: printable(failure.message), scope: 'message' };
   const reason = signal.aborted ? reasonOf(signal.reason) : describe(error, url);
   if (!progress.complete) {
-    return { kind: 'deferred', said: printable(reason), scope: signal.aborted ? 'message' : 'destination' };
+    if (signal.aborted) return { kind: 'deferred', said: printable(reason), scope: 'message' };
+    // A certificate, an address that is refused, a secret that is not there.
+    const isLasting = failure?.permanent ?? tlsRemedy((error as NodeJS.ErrnoException).code) !== undefined;
+    const needsPerson = isLasting ? { needsPerson: true } : {};
+    return { kind: 'deferred', said: printable(reason), scope: 'destination', ...needsPerson };
   }
   const said = printable(`${reason} after the whole message was sent, before the answer`);
   return { kind: 'inDoubt', said, scope: 'message' };

@@ -36,6 +36,11 @@ export function breakerKey(destination: string): string {
   return `mailferry:{destination:${destination}}:breaker`;
 }
 
+/** Who may try a destination first that was paused. */
+export function probeKey(destination: string): string {
+  return `mailferry:{destination:${destination}}:probe`;
+}
+
 /** Hash, worker -> what it last said of itself. */
 export const WORKERS = 'mailferry:workers';
 

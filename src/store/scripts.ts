@@ -1,4 +1,4 @@
-/** The few Lua scripts that must be atomic, and the way to run them. Each touches one account's keys only. */
+/** The few Lua scripts that must be atomic, and the way to run them. Each touches the keys of one account, or of one destination, only. */
 
 import type { Redis } from 'ioredis';
 
@@ -67,6 +67,47 @@ for i = 4, #ARGV, 3 do
   end
 end
 return 1`,
+};
+
+/**
+ * KEYS breaker, probe; ARGV claim, milliseconds, now. -> the breaker (empty for none), and how long to wait: -1 if the probe
+ * is ours, 0 if there is nothing to probe, else milliseconds for which it may be another's.
+ */
+export const CLAIM_PROBE: Script = {
+  name: 'mailferryClaimProbe',
+  keys: 2,
+  lua: `
+local raw = redis.call('GET', KEYS[1]) or ''
+if raw == '' then return {raw, 0} end
+local open = cjson.decode(raw).openUntil
+if open == 0 or open > tonumber(ARGV[3]) then return {raw, 0} end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {raw, -1} end
+return {raw, redis.call('PTTL', KEYS[2])}`,
+};
+
+/** KEYS probe; ARGV claim, milliseconds. Makes a claim last that much longer, or, with 0, ends it, if it is still ours. */
+export const RENEW_PROBE: Script = {
+  name: 'mailferryRenewProbe',
+  keys: 1,
+  lua: `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])`,
+};
+
+/**
+ * KEYS breaker, probe; ARGV what it was, what it becomes (empty for none), milliseconds, claim or empty. -> nil, or what
+ * it is if that is not what was thought. Ends the claim together with what it found out.
+ */
+export const SET_BREAKER: Script = {
+  name: 'mailferrySetBreaker',
+  keys: 2,
+  lua: `
+local raw = redis.call('GET', KEYS[1]) or ''
+if raw ~= ARGV[1] then return raw end
+if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+if ARGV[4] ~= '' and redis.call('GET', KEYS[2]) == ARGV[4] then redis.call('DEL', KEYS[2]) end
+return nil`,
 };
 
 type Runner = (keysAndArguments: (string | number)[]) => Promise<unknown>;

@@ -31,6 +31,10 @@ again, and when it waits for a person. Unknown means temporary.
 |---|---|
 ${deliveryRows().join('\n')}
 
+What refuses mailferry rather than the message needs a person: a login (HTTP 401, 403, 407; SMTP 530, 534, 535, 538), a certificate, an
+address that is none or has moved (HTTP 3xx, 404, 405), a form of request that is not wanted there (HTTP 402, 406, 411, 415, 421, 426). No message
+is quarantined or given up for it, however long it lasts.
+
 A message whose deliveries are all settled, one of them rejected, is **quarantined**: left on the server, listed by \`mailferry messages
 list\` with the destination's own words, and retried or discarded by a person. Nothing is ever bounced to the sender.
 
@@ -45,7 +49,11 @@ A message that cannot be retrieved is tried again by later polls, and quarantine
 ## A destination is down
 
 After ${breakerThreshold()} failures in a row that any other message would have met as well, the destination is paused for all accounts and all workers, for up to
-${span(BREAKER_BACKOFF.base)} at first, twice as long with each further failure, ${span(BREAKER_BACKOFF.cap)} at most. Meanwhile mail bound only for it is not retrieved. Then one message is tried first.
+${span(BREAKER_BACKOFF.base)} at first, twice as long with each further failure, ${span(BREAKER_BACKOFF.cap)} at most. Meanwhile mail bound only for it is not retrieved. Then one
+delivery of one worker is tried first: if it succeeds all others follow, if not the pause is longer.
+
+If it refuses mailferry itself (above), the pauses are ${refusedPause(1)} at first and ${refusedPause(20)} in the end. After HTTP 410 it is disabled: not asked again for
+${gonePause()}. Either ends at once when a worker starts, or when the config of that destination changes: then one delivery is tried.
 
 ## Delays
 
@@ -72,6 +80,12 @@ function deliveryRows(): string[] {
       `${verdict('inDoubt', 0)}; same idempotency key, counted and shown`,
     ],
     ['rejects (5xx, other HTTP 4xx)', verdict('rejected', 0)],
+    [
+      'refuses mailferry itself (below)',
+      afterDelivery({ kind: 'deferred', needsPerson: true }, record, 50 * DAY, 0.5).next === 'retry'
+        ? 'pauses the destination; tries again for as long as that lasts'
+        : 'gives up: rejected',
+    ],
     ['defers for longer than `giveUpAfter` (5 d)', verdict('deferred', 5 * DAY)],
   ].map(([what, then]) => `| ${what} | ${then} |`);
 }
@@ -103,8 +117,18 @@ function sessionRows(): string[] {
 
 function breakerThreshold(): number {
   let breaker: Breaker = CLOSED;
-  while (breaker.openUntil === 0) breaker = afterAttempt(breaker, false, 0, 0.5);
+  while (breaker.openUntil === 0) breaker = afterAttempt(breaker, 'fails', 0, 0.5);
   return breaker.failures;
+}
+
+function refusedPause(pauses: number): string {
+  const before = { failures: breakerThreshold() + pauses - 2, openUntil: 0 };
+  const [least, most] = [0, 0.999_999].map((random) => span(afterAttempt(before, 'refuses', 0, random).openUntil));
+  return `${least} to ${most}`;
+}
+
+function gonePause(): string {
+  return span(afterAttempt(CLOSED, 'gone', 0, 0.5).openUntil);
 }
 
 function delayRow(failures: number): string {
@@ -116,5 +140,6 @@ function delayRow(failures: number): string {
 function span(milliseconds: number): string {
   const seconds = Math.round(milliseconds / 1000);
   if (seconds < 120) return `${seconds} s`;
-  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return milliseconds < 3 * DAY ? `${Math.round(seconds / 3600)} h` : `${Math.round(milliseconds / DAY)} d`;
 }

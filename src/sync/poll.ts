@@ -125,6 +125,7 @@ class Visit {
       await this.#guardLedger(state);
       const until = Math.max(state.trouble?.until ?? 0, state.notBefore);
       if (until > this.#began && !this.#options.force) return { outcome: 'held', until, trouble: state.trouble };
+      await this.#tools.breakers.refresh([...this.#account.deliverTo, ...Object.values(this.#account.fallback)]);
       session = await this.#tools.openSession(
         this.#account,
         AbortSignal.any([this.#tools.hardStop, this.#hold.lease.lost]),
@@ -203,7 +204,6 @@ class Visit {
 
   async #plan(session: Pop3Client, found: Survey): Promise<Plan> {
     const { state, ledger } = { state: this.#hold.ledger.state, ledger: this.#hold.ledger };
-    await this.#tools.breakers.refresh([...this.#account.deliverTo, ...Object.values(this.#account.fallback)]);
     const policy = this.#policy();
     const compared = await ledger.compare(found.rows, policy, this.#began);
     const input: PlanInput = {

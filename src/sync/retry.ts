@@ -49,7 +49,12 @@ export interface DeliveryVerdict {
 
 /** What follows an attempt that did not confirm. */
 export function afterDelivery(
-  outcome: { readonly kind: 'deferred' | 'rejected' | 'inDoubt'; readonly retryAfter?: number },
+  outcome: {
+    readonly kind: 'deferred' | 'rejected' | 'inDoubt';
+    readonly retryAfter?: number;
+    /** The destination refuses us, not the message: then the message waits for as long as that lasts. */
+    readonly needsPerson?: boolean;
+  },
   record: {
     readonly attempt: number;
     readonly firstSeen: number;
@@ -61,7 +66,7 @@ export function afterDelivery(
 ): DeliveryVerdict {
   if (outcome.kind === 'rejected') return { next: 'reject', at: 0 };
   const wait = Math.max(backoff(record.backoff, record.attempt, random), Math.min(outcome.retryAfter || 0, LONGEST));
-  if (now >= record.firstSeen + record.giveUpAfter) return { next: 'giveUp', at: 0 };
+  if (outcome.needsPerson !== true && now >= record.firstSeen + record.giveUpAfter) return { next: 'giveUp', at: 0 };
   return { next: 'retry', at: now + wait };
 }
 
@@ -111,19 +116,48 @@ export function afterSession(failure: SessionFailure, failures: number, now: num
 export interface Breaker {
   /** Destination-wide failures in a row. */
   readonly failures: number;
-  /** Closed while this is over; open until then. */
+  /** 0 while it is closed; open until then, and from then on half open: one delivery is tried first. */
   readonly openUntil: number;
+  /** True if it will not go away by itself: a wrong password, an address that is none any more. */
+  readonly needsPerson?: boolean;
 }
 
 export const CLOSED: Breaker = { failures: 0, openUntil: 0 };
 
+/**
+ * What a delivery that has ended says of its destination.
+ * - `works`: it answers, whatever it made of this message. `fails`: any other message would have failed as well.
+ * - `silent`: the message was sent and no answer came: it may be the message, or the destination.
+ * - `refuses`: it refuses us rather than the message, until a person does something. `gone`: it wants nothing any more.
+ */
+export type Sign = 'works' | 'fails' | 'silent' | 'refuses' | 'gone';
+
 /** Two failures may be bad luck; from here on mail is not retrieved just to fail. */
 const BREAKER_THRESHOLD = 3;
+/** A destination that is gone is not asked again before that, unless a person says so. */
+const GONE_PAUSE = 30 * 24 * HOUR;
 
-/** The breaker after an attempt. */
-export function afterAttempt(breaker: Breaker, reached: boolean, now: number, random: number): Breaker {
-  if (reached) return CLOSED;
+/** The breaker after an attempt; the same object if nothing has changed. */
+export function afterAttempt(
+  breaker: Breaker,
+  sign: Sign,
+  now: number,
+  random: number,
+  pauses: Backoff = BREAKER_BACKOFF,
+): Breaker {
+  if (sign === 'works') return breaker.failures === 0 ? breaker : CLOSED;
+  if (sign === 'silent' && breaker.openUntil === 0) return breaker;
   const failures = breaker.failures + 1;
+  if (sign === 'gone') return { failures, openUntil: now + GONE_PAUSE, needsPerson: true };
   const over = failures - BREAKER_THRESHOLD;
-  return { failures, openUntil: over < 0 ? 0 : now + backoff(BREAKER_BACKOFF, over + 1, random) };
+  if (over < 0) return { failures, openUntil: 0 };
+  if (sign !== 'refuses') return { failures, openUntil: now + backoff(pauses, over + 1, random) };
+  // Never early: each refused login brings ours nearer to being locked.
+  const wait = ceilingOf(LOGIN_BACKOFF, over + 1) * (0.5 + random / 2);
+  return { failures, openUntil: now + Math.round(wait), needsPerson: true };
+}
+
+/** The breaker after a person may have helped: half open, if it waited for one. */
+export function retriedNow(breaker: Breaker, now: number): Breaker {
+  return breaker.needsPerson === true && breaker.openUntil > now ? { ...breaker, openUntil: now } : breaker;
 }

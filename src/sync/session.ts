@@ -83,10 +83,15 @@ export class Session {
     let isStuck = false;
     for (const retrieval of retrieve) {
       const weight = this.#weight(retrieval);
+      // All destinations have been paused since the plan was made: nothing is retrieved just to fail.
+      if (this.#isPaused()) {
+        this.#left = true;
+        break;
+      }
       if (!(await this.#room(weight))) {
         this.#left = true;
         // The grace is over already: destinations get no second one.
-        isStuck = !this.#isOver();
+        isStuck = !this.#isOver() && !this.#isPaused();
         break;
       }
       this.#window.enter(weight);
@@ -151,11 +156,26 @@ export class Session {
   }
 
   #hasRoom(weight: number): boolean {
-    // A destination that failed until now gets one message first.
-    const probing = this.#tools.policy.deliverTo.some((name) => this.#tools.breakers.isHalfOpen(name));
-    if (probing || this.#window.isEmpty) return this.#window.isEmpty;
+    // Where nobody but destinations that failed until now would take it, one message goes first.
+    const isProbing = this.#names().every((name) => !this.#mayTake(name));
+    if (isProbing || this.#window.isEmpty) return this.#window.isEmpty;
     // One message a session may always be on its way; more only within the budget of the whole process.
     return this.#window.hasRoom(weight) && this.#budget.hasRoom(weight);
+  }
+
+  /** The destinations that messages of this session may go to. */
+  #names(): string[] {
+    const { deliverTo, fallback = {} } = this.#tools.policy;
+    return [...deliverTo, ...Object.values(fallback)];
+  }
+
+  #mayTake(name: string): boolean {
+    const { breakers } = this.#tools;
+    return breakers.opensAt(name) === 0 && !breakers.isHalfOpen(name);
+  }
+
+  #isPaused(): boolean {
+    return this.#names().every((name) => this.#tools.breakers.opensAt(name) > 0);
   }
 
   #isOver(): boolean {

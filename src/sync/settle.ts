@@ -42,7 +42,11 @@ export function settle(
   };
   if (kind === 'confirmed') return conclude(withDelivery(entry, destination, base), policy);
   const verdict = afterDelivery(
-    outcome.retryAfter === undefined ? { kind } : { kind, retryAfter: outcome.retryAfter },
+    {
+      kind,
+      ...(outcome.retryAfter === undefined ? {} : { retryAfter: outcome.retryAfter }),
+      ...(outcome.needsPerson === undefined ? {} : { needsPerson: outcome.needsPerson }),
+    },
     { attempt, firstSeen: entry.firstSeen, giveUpAfter: policy.giveUpAfter, backoff: policy.backoff },
     now,
     random,

@@ -9,13 +9,14 @@ import { Failure, reasonOf } from '../failure.ts';
 import { fingerprintOf } from '../mail/fingerprint.ts';
 import type { StoredMessage } from '../mail/message.ts';
 import type { AccountEvents } from '../ops/events.ts';
-import type { Breakers } from '../store/breakers.ts';
+import type { Breakers, Pass } from '../store/breakers.ts';
 import { entryKey, newEntry, startDelivery, step, withDelivery } from './entry.ts';
 import type { DeliveryRecord, Entry } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { matchGroup } from './identity.ts';
 import { decide } from './plan.ts';
 import type { PlanInput, Retrieval } from './plan.ts';
+import type { Sign } from './retry.ts';
 import { routedTo } from './route.ts';
 import type { Route } from './route.ts';
 import { settle, withdraw } from './settle.ts';
@@ -178,8 +179,7 @@ async function attempt(
   const entry = ledger.get(key);
   if (!entry || !destination || tools.hardStop.aborted) return;
   const record = entry.deliveries[name];
-  breakers.begin(name);
-  let begun = false;
+  const turn: { pass?: Pass | undefined; begun?: true } = {};
   const delivery: Delivery = {
     message,
     account: lease.account,
@@ -193,7 +193,10 @@ async function attempt(
         .map(([address]) => address),
     ),
     async mayBegin() {
-      begun = true;
+      // Asked only now: the destination may have been paused while this delivery waited for its turn.
+      turn.pass = await breakers.enter(name);
+      if (!turn.pass) return false;
+      turn.begun = true;
       return await begin(key, name, tools, tally);
     },
     signal: AbortSignal.any([tools.hardStop, lease.lost]),
@@ -202,22 +205,33 @@ async function attempt(
   try {
     outcome = await destination.deliver(delivery);
   } catch (error) {
-    breakers.cancel(name);
     // The ledger does not take that it begins.
-    if (error instanceof Failure) throw error;
+    if (error instanceof Failure) {
+      if (turn.pass) await breakers.cancel(turn.pass);
+      throw error;
+    }
     // A bug in the destination's code: what it did before is not known.
     tools.events.bug(error);
     outcome = { kind: 'inDoubt', said: reasonOf(error), scope: 'message' };
   }
-  if (outcome.kind === 'deferred' && (delivery.signal.aborted || !lease.isValid)) {
-    // We ended it, not the destination: no attempt of its, and nothing that speaks against it.
-    breakers.cancel(name);
+  const { pass, begun } = turn;
+  if (!pass || (outcome.kind === 'deferred' && (delivery.signal.aborted || !lease.isValid))) {
+    // We ended it, or never began it: no attempt of the destination's, and nothing that speaks against it.
+    if (pass) await breakers.cancel(pass);
     const current = ledger.get(key);
     if (current && begun) await ledger.put(current, withdraw(current, name, now()));
     return;
   }
-  await breakers.end(name, outcome.scope === 'message' || outcome.kind === 'confirmed', outcome.said);
+  await breakers.end(pass, signOf(outcome), outcome.said);
   await note(key, name, outcome, message, tools, tally);
+}
+
+/** What an outcome says of its destination. */
+function signOf({ kind, scope, gone, needsPerson }: Outcome): Sign {
+  if (gone === true) return 'gone';
+  if (kind === 'inDoubt') return 'silent';
+  if (kind === 'confirmed' || scope === 'message') return 'works';
+  return needsPerson === true ? 'refuses' : 'fails';
 }
 
 /**

@@ -238,13 +238,14 @@ suite('answers', { concurrency: true }, () => {
     [200, 'confirmed', 'message'],
     [202, 'confirmed', 'message'],
     [204, 'confirmed', 'message'],
-    [301, 'rejected', 'destination'],
-    [304, 'rejected', 'destination'],
+    [301, 'deferred', 'destination'],
+    [304, 'deferred', 'destination'],
     [400, 'rejected', 'message'],
-    [401, 'rejected', 'destination'],
-    [404, 'rejected', 'destination'],
+    [401, 'deferred', 'destination'],
+    [403, 'deferred', 'destination'],
+    [404, 'deferred', 'destination'],
     [408, 'deferred', 'message'],
-    [410, 'rejected', 'destination'],
+    [410, 'deferred', 'destination'],
     [413, 'rejected', 'message'],
     [425, 'deferred', 'message'],
     [429, 'deferred', 'destination'],
@@ -258,6 +259,8 @@ suite('answers', { concurrency: true }, () => {
       sink.when({ action: { status, ...(status === 204 || status === 304 ? {} : { body: 'so it is' }) } });
       const outcome = await post(webhookConfig(sink));
       assert.deepEqual([outcome.kind, outcome.scope, outcome.gone], [kind, scope, status === 410 ? true : undefined]);
+      const isRefusal = scope === 'destination' && status < 500 && status !== 429;
+      assert.equal(outcome.needsPerson ?? false, isRefusal, 'a person can help');
       assert.match(outcome.said, new RegExp(`^HTTP ${String(status)}`));
     });
   }

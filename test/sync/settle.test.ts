@@ -13,13 +13,15 @@ import {
   ceilingOf,
   CLOSED,
   DELIVERY_BACKOFF,
+  retriedNow,
 } from '../../src/sync/retry.ts';
 import type { SessionFailure } from '../../src/sync/retry.ts';
 import { released, retrievalFailed, settle, withdraw } from '../../src/sync/settle.ts';
 import type { SettlePolicy } from '../../src/sync/settle.ts';
 
 const NOW = 1_800_000_000_000;
-const DAY = 86_400_000;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
 const POLICY: SettlePolicy = {
   deliverTo: ['a', 'b'],
   retention: 'delete',
@@ -200,9 +202,33 @@ suite('when it is tried again', () => {
   test('a breaker opens at the third failure, longer each time, and one success closes it', () => {
     let breaker = CLOSED;
     for (const isOpen of [false, false, true, true]) {
-      breaker = afterAttempt(breaker, false, NOW, 0.5);
+      breaker = afterAttempt(breaker, 'fails', NOW, 0.5);
       assert.equal(breaker.openUntil > 0, isOpen);
     }
-    assert.deepEqual(afterAttempt(breaker, true, NOW, 0.5), CLOSED);
+    assert.deepEqual(afterAttempt(breaker, 'works', NOW, 0.5), CLOSED);
+  });
+
+  test('silence opens no breaker, and closes none', () => {
+    assert.equal(afterAttempt(CLOSED, 'silent', NOW, 0.5), CLOSED);
+    const open = { failures: 3, openUntil: NOW - 1 };
+    assert.ok(afterAttempt(open, 'silent', NOW, 0.5).openUntil > NOW);
+  });
+
+  test('a destination that refuses us is asked again slowly, one that is gone only when a person says so', () => {
+    let breaker = CLOSED;
+    for (let failures = 1; failures <= 12; failures++) breaker = afterAttempt(breaker, 'refuses', NOW, 0);
+    assert.ok(breaker.openUntil >= NOW + 3 * HOUR && breaker.openUntil <= NOW + 6 * HOUR);
+    assert.equal(breaker.needsPerson, true);
+    const gone = afterAttempt(CLOSED, 'gone', NOW, 0);
+    assert.ok(gone.openUntil > NOW + 24 * HOUR);
+    assert.equal(retriedNow(gone, NOW).openUntil, NOW);
+    const down = { failures: 5, openUntil: NOW + 1 };
+    assert.equal(retriedNow(down, NOW), down, 'what is only down keeps its pause');
+  });
+
+  test('a message is never given up because the destination refuses us', () => {
+    const record = { attempt: 3, firstSeen: 0, giveUpAfter: HOUR, backoff: { base: 1, cap: 1 } };
+    assert.equal(afterDelivery({ kind: 'deferred' }, record, NOW, 0).next, 'giveUp');
+    assert.equal(afterDelivery({ kind: 'deferred', needsPerson: true }, record, NOW, 0).next, 'retry');
   });
 });
