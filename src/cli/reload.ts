@@ -17,25 +17,18 @@ export interface Reloadable {
   apply(config: Config, changes: ReturnType<typeof difference>): void;
 }
 
-/** How the last reload ended. */
-export interface ReloadState {
-  /** The first thing that is wrong with the config as it is now; empty if it is the one in use. */
-  readonly problem: string;
-  /** Since when, in milliseconds since 1970. */
-  readonly since: number;
-}
-
 export class Reload {
   readonly #load: () => Promise<Loaded>;
   readonly #watch: Watch | undefined;
   readonly #hangup = (): void => void this.#reload('SIGHUP');
   #target: Reloadable | undefined;
   #events: ProcessEvents | undefined;
+  #onEnd: () => void = () => undefined;
   #asked: 'SIGHUP' | 'change' | undefined;
   #running: Promise<void> | undefined;
   #closed = false;
   #refused = '';
-  #state: ReloadState = { problem: '', since: Date.now() };
+  #problem = '';
 
   /**
    * Watches from now on, so that no change is missed between loading and running: those that come before `begin` wait for it.
@@ -52,13 +45,16 @@ export class Reload {
     return this.#watch?.ready ?? Promise.resolve();
   }
 
-  get state(): ReloadState {
-    return this.#state;
+  /** The first thing that is wrong with the config as it is written now; empty if that is the one in use. */
+  get problem(): string {
+    return this.#problem;
   }
 
-  begin(target: Reloadable, events: ProcessEvents): void {
+  /** @param onEnd called after each reload, however it ended */
+  begin(target: Reloadable, events: ProcessEvents, onEnd: () => void): void {
     this.#target = target;
     this.#events = events;
+    this.#onEnd = onEnd;
     if (this.#asked) void this.#reload(this.#asked);
   }
 
@@ -83,9 +79,10 @@ export class Reload {
       try {
         this.#take(await this.#load(), reason, this.#target, this.#events);
       } catch (error) {
-        this.#state = { problem: reasonOf(error), since: Date.now() };
+        this.#problem = reasonOf(error);
         this.#events.failed(error);
       }
+      this.#onEnd();
     }
   }
 
@@ -96,8 +93,7 @@ export class Reload {
       const all = errors.join('\n');
       // A change that is wrong in the same way says nothing new.
       if (reason === 'SIGHUP' || all !== this.#refused) for (const problem of errors) events.configRefused(problem);
-      if (this.#refused === '') this.#state = { problem: errors[0] ?? '', since: Date.now() };
-      else this.#state = { ...this.#state, problem: errors[0] ?? '' };
+      this.#problem = errors[0] ?? '';
       this.#refused = all;
       return;
     }
@@ -113,6 +109,6 @@ export class Reload {
       events.configApplied({ accounts, destinations, settings });
     }
     this.#refused = '';
-    this.#state = { problem: '', since: Date.now() };
+    this.#problem = '';
   }
 }

@@ -1,15 +1,19 @@
 /** `run`: the worker. It polls by the schedules until SIGTERM, then finishes what is in flight, QUITs and releases its leases. */
 
+import { hostname } from 'node:os';
 import { awaitEngine } from '../app.ts';
 import { explainProblem } from '../config/explain.ts';
-import { Failure } from '../failure.ts';
+import { Failure, reasonOf } from '../failure.ts';
 import { Heartbeat, readHealth } from '../ops/heartbeat.ts';
 import { openHttp } from '../ops/http.ts';
 import type { HttpFace } from '../ops/http.ts';
 import { collectStatus } from '../ops/status.ts';
+import { Workers } from '../queue/workers.ts';
+import type { WorkerFacts } from '../queue/workers.ts';
 import { readStates } from '../store/ledger.ts';
+import { configDigest } from '../config/digest.ts';
 import { findConfig } from '../config/source.ts';
-import type { Loaded } from '../config/types.ts';
+import type { Config, Loaded } from '../config/types.ts';
 import type { Engine } from '../app.ts';
 import { createLog } from '../ops/log.ts';
 import { ProcessEvents } from '../ops/events.ts';
@@ -47,13 +51,20 @@ async function runWorker(loaded: Loaded, reload: Reload, context: Context): Prom
     if (!engine) return EXIT.done;
     const heartbeat = new Heartbeat(config.dataDir, engine.store.redis, events);
     const worker = new Worker(engine, events);
+    const workers = new Workers(engine.store.redis, {
+      facts: () => factsOf(worker.config, reload.problem),
+      onDiffer: (lines) => events.workersDiffer(lines),
+      onAgree: () => events.workersAgree(),
+      onError: (error) => events.queueTrouble(reasonOf(error)),
+    });
     let face: HttpFace | undefined;
     try {
       await worker.start();
       await heartbeat.start();
-      face = await serve(engine, events);
+      await workers.start();
+      face = await serve(engine, reload, events);
       events.started({ accounts: config.accounts.size, destinations: config.destinations.size, version: VERSION });
-      reload.begin(worker, events);
+      reload.begin(worker, events, () => void workers.beat());
       await aborted(context.stop);
       events.stopping(String(context.stop.reason ?? 'stop'));
     } finally {
@@ -61,6 +72,7 @@ async function runWorker(loaded: Loaded, reload: Reload, context: Context): Prom
       await face?.close();
       await worker.close();
       await heartbeat.stop();
+      await workers.stop();
       await engine.close();
       // A connection that still tries to reach a Redis that is away must not keep the process alive.
       setTimeout(() => process.exit(), 1000).unref();
@@ -73,16 +85,26 @@ async function runWorker(loaded: Loaded, reload: Reload, context: Context): Prom
   }
 }
 
-async function serve(engine: Engine, events: ProcessEvents): Promise<HttpFace | undefined> {
+async function serve(engine: Engine, reload: Reload, events: ProcessEvents): Promise<HttpFace | undefined> {
   const { store, config } = engine;
   if (!config.http) return undefined;
   const face = await openHttp(config.http, {
     health: async () => await readHealth(config.dataDir, Date.now()),
     status: async () => await collectStatus(store.redis, [...engine.config.accounts.values()], readStates),
+    configRefused: () => reload.problem !== '',
   });
   events.listening(face.address);
   return face;
 }
+
+/** What other workers, and `status`, may know of this one. */
+function factsOf(config: Config, problem: string): WorkerFacts {
+  const digest = digests.get(config) ?? configDigest(config);
+  digests.set(config, digest);
+  const { pid } = process;
+  return { host: hostname(), pid, version: VERSION, accounts: config.accounts.size, digest, problem };
+}
+const digests = new WeakMap<Config, string>();
 
 async function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;

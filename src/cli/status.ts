@@ -1,7 +1,10 @@
 /** `status`: how every account stands, and what needs a person. */
 
 import { openStore } from '../app.ts';
-import { collectStatus } from '../ops/status.ts';
+import { differingWorkers, runningWorkers } from '../queue/workers.ts';
+import type { WorkerSign } from '../queue/workers.ts';
+import { polledAccounts } from '../store/markers.ts';
+import { collectForgotten, collectStatus } from '../ops/status.ts';
 import type { AccountStatus } from '../ops/status.ts';
 import { readStates } from '../store/ledger.ts';
 import { printable } from '../untrusted.ts';
@@ -20,8 +23,13 @@ export const status: Command = {
     const store = await openStore(config, commandEvents('error', context));
     try {
       const found = await collectStatus(store.redis, accounts, readStates);
-      if (context.json) context.print(JSON.stringify(found, undefined, 2));
-      else context.print(render(found, Date.now()));
+      const names = words.length > 0 ? [] : await polledAccounts(store.redis);
+      const gone = names.filter((name) => !config.accounts.has(name));
+      const all = [...found, ...(await collectForgotten(store.redis, gone, readStates))];
+      const { workers, now } = await runningWorkers(store.redis);
+      for (const line of aboutWorkers(workers, now)) context.warn(line);
+      if (context.json) context.print(JSON.stringify(all, undefined, 2));
+      else context.print(render(all, Date.now()));
       return found.some(({ deferred, quarantined, state }) => deferred + quarantined > 0 || state === 'needs a person')
         ? EXIT.undelivered
         : EXIT.done;
@@ -30,6 +38,19 @@ export const status: Command = {
     }
   },
 };
+
+/** What a person should know of the workers: to standard error, where problems of the config are told. */
+function aboutWorkers(workers: readonly WorkerSign[], now: number): string[] {
+  const refusals = workers
+    .filter(({ problem }) => problem !== '')
+    .map(({ host, pid, problem, problemSince }) => {
+      const who = `the worker on ${printable(host, 100)} (process ${String(pid)})`;
+      return `${who} refused the config ${relative(problemSince, now)}: ${printable(problem, 500)}`;
+    });
+  const differing = differingWorkers(workers, now);
+  if (differing.length === 0) return refusals;
+  return [...refusals, 'workers run with different configs:', ...differing.map((line) => `  ${line}`)];
+}
 
 function render(found: readonly AccountStatus[], now: number): string {
   const rows = found.map((each) => [

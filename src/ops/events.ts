@@ -175,6 +175,16 @@ export class ProcessEvents {
     this.log.warn({ settings }, 'config needs a restart: these settings stay as they are until then');
   }
 
+  /** @param workers one line each */
+  workersDiffer(workers: readonly string[]): void {
+    const remedy = 'Give all workers on this Redis the same config, and reload them.';
+    this.log.warn({ workers, remedy }, 'workers run with different configs');
+  }
+
+  workersAgree(): void {
+    this.log.info('workers run with the same config again');
+  }
+
   redisTrouble(reason: string): void {
     this.log.warn({ reason: printable(reason) }, 'redis out of reach: waiting for it, mail waits on its servers');
   }

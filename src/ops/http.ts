@@ -18,6 +18,8 @@ export interface HttpSource {
   /** @returns undefined if the worker is well, else what is wrong */
   health(): Promise<string | undefined>;
   status(): Promise<readonly AccountStatus[]>;
+  /** True while the config as it is written is wrong, and the one from before in use. */
+  configRefused(): boolean;
 }
 
 export interface HttpFace {
@@ -78,7 +80,7 @@ async function answer(
       response,
       200,
       'text/plain; version=0.0.4; charset=utf-8',
-      metricsText(await source.status(), Date.now()),
+      metricsText(await source.status(), Date.now(), source.configRefused()),
     );
   return send(response, 404, 'text/plain; charset=utf-8', 'there are /health, /status and /metrics\n');
 }

@@ -62,9 +62,13 @@ const METRICS: readonly Metric[] = [
   },
 ];
 
-/** All metrics of all accounts. */
-export function metricsText(statuses: readonly AccountStatus[], now: number): string {
-  const lines: string[] = [];
+/** All metrics of all accounts, and of the process. */
+export function metricsText(statuses: readonly AccountStatus[], now: number, configRefused: boolean): string {
+  const lines = [
+    '# HELP mailferry_config_refused 1 while the config as it is written is wrong, and the one from before in use.',
+    '# TYPE mailferry_config_refused gauge',
+    `mailferry_config_refused ${configRefused ? 1 : 0}`,
+  ];
   for (const { name, type, help, value } of METRICS) {
     lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
     for (const status of statuses) lines.push(`${name}{account="${label(status.account)}"} ${value(status, now)}`);

@@ -6,8 +6,9 @@ import type { AccountState } from '../sync/account.ts';
 
 export interface AccountStatus {
   readonly account: string;
+  /** Empty if the account is not configured. */
   readonly server: string;
-  readonly state: 'new' | 'ok' | 'trouble' | 'needs a person';
+  readonly state: 'new' | 'ok' | 'trouble' | 'needs a person' | 'not configured';
   /** All times in milliseconds since 1970; 0 is never. */
   readonly lastPoll: number;
   readonly lastSuccess: number;
@@ -41,7 +42,27 @@ export async function collectStatus(
   return accounts.map((account, index) => statusOf(account, states[index] as AccountState));
 }
 
-function statusOf({ name, host, port }: AccountConfig, state: AccountState): AccountStatus {
+/** The status of accounts that were polled once and have left the config. @throws if Redis is out of reach */
+export async function collectForgotten(
+  redis: Redis,
+  names: readonly string[],
+  read: StateReader,
+): Promise<AccountStatus[]> {
+  const states = await read(redis, names);
+  return names.map((name, index) => ({
+    ...statusOf({ name, host: '', port: 0 }, states[index] as AccountState),
+    server: '',
+    state: 'not configured',
+    next: 0,
+    problem: 'it is not in the config: nothing is polled, and what the ledger knows of it stays',
+    remedy: 'Put it back into the config under the same name to go on.',
+  }));
+}
+
+function statusOf(
+  { name, host, port }: Pick<AccountConfig, 'name' | 'host' | 'port'>,
+  state: AccountState,
+): AccountStatus {
   const { counts, trouble } = state;
   const needsPerson = trouble?.needsPerson === true || counts.quarantined > 0;
   return {

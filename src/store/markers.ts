@@ -63,3 +63,8 @@ export class Markers {
     });
   }
 }
+
+/** Every account that was ever polled by a worker on this Redis, in order. @throws if Redis is out of reach */
+export async function polledAccounts(redis: Redis): Promise<string[]> {
+  return (await redis.hkeys(POLLED_ACCOUNTS)).toSorted((a, b) => a.localeCompare(b));
+}

@@ -5,7 +5,7 @@ import { rename, writeFile } from 'node:fs/promises';
 import { describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { stringify } from 'yaml';
-import type { RunningWorker } from '../support/mailferry.ts';
+import type { Finished, RunningWorker } from '../support/mailferry.ts';
 import { hookIds, idOf, mails, pollNow } from '../support/outside.ts';
 import type { TestMail } from '../support/outside.ts';
 import { startPop3Server } from '../support/pop3-server.ts';
@@ -71,6 +71,14 @@ async function times(worker: RunningWorker, msg: string, count: number): Promise
   });
 }
 
+/** `status` of another file on the same Redis and folder. */
+async function statusWith(world: World, config: Options): Promise<Finished> {
+  const { mailferry } = world;
+  const path = `${mailferry.dir}/other.yaml`;
+  await writeFile(path, stringify({ dataDir: mailferry.dataDir, ...config }), { mode: 0o600 });
+  return await mailferry.run('--config', path, 'status');
+}
+
 async function schedulers(world: World): Promise<Record<string, string>> {
   const keys = await world.redis.zrange('{mailferry}:polls:repeat', '0', '-1');
   const every = await Promise.all(
@@ -112,6 +120,14 @@ describe('reload', { skip: redisAvailable() ?? false, concurrency: 3 }, () => {
     await world.pollNow('a');
     await until(() => pop3.sessions.length > sessions, { what: 'a poll of a' });
     assert.equal(pop3.drop('b').messages.length, 1, 'a job that is left of it does nothing');
+    const status = await world.mailferry.json<{ account: string; state: string; delivered: number }[]>('status');
+    assert.deepEqual(
+      status.map((one) => [one.account, one.state, one.delivered]),
+      [
+        ['a', 'ok', 0],
+        ['b', 'not configured', 3],
+      ],
+    );
     assert.equal(await worker.stop(), 0, worker.noise);
   });
 
@@ -134,9 +150,18 @@ describe('reload', { skip: redisAvailable() ?? false, concurrency: 3 }, () => {
     const sent = put(pop3, 'a', 'meanwhile', 2);
     await world.pollNow('a');
     await until(() => pop3.drop('a').messages.length === 0, { what: 'the last good config goes on' });
+    await reload(config({ a: account('a', { colour: 'red' }) }));
+    await until(() => worker.lines.filter(({ problem }) => String(problem).includes('colour')).length > 1);
+    // `status` reads the same file: it runs without the account that is wrong, so here with another file.
+    await until(async () =>
+      (await statusWith(world, config({ a: account('a') }))).stderr.includes('refused the config'),
+    );
     await reload(config({ a: account('a'), b: account('b') }));
     await worker.says('config applied');
     await until(async () => 'b' in (await schedulers(world)), { what: 'what was put right applies' });
+    const { stdout, stderr } = await world.mailferry.run('status');
+    assert.match(stdout, /^b /m);
+    assert.doesNotMatch(stderr, /refused/);
     assert.deepEqual(sorted(hookIds(world.hook)), ids(sent));
     assert.equal(await worker.stop(), 0, worker.noise);
   });
