@@ -3,8 +3,18 @@
  * `quit`. Calls that are not awaited one by one are pipelined where the server allows it, and answered in order.
  *
  * @example
- * const session = await Pop3Client.open({ host: 'pop.example.com', port: 995, security: 'tls', user: 'jane',
- *   password: async () => 'secret', timeout: 60_000 });
+ * import { createWriteStream } from 'node:fs';
+ * import { pipeline } from 'node:stream/promises';
+ * import { Pop3Client } from './client.ts';
+ *
+ * const session = await Pop3Client.open({
+ *   host: 'pop.example.com',
+ *   port: 995,
+ *   security: 'tls',
+ *   user: 'jane',
+ *   password: async () => 'secret',
+ *   timeout: 60_000,
+ * });
  * const { entries } = await session.listing();
  * for (const { messageNumber } of entries) {
  *   await pipeline(session.retrieveStream(messageNumber), createWriteStream(`${messageNumber}.eml`));
@@ -79,6 +89,9 @@ export class Pop3Client {
   readonly #key: string;
   #capabilities: Capabilities = UNANNOUNCED;
   #unlisten: (() => void) | undefined;
+  /** Message numbers: what RETR was sent for, and what DELE was accepted for. */
+  readonly #retrieved = new Set<number>();
+  readonly #marked = new Set<number>();
 
   private constructor(engine: Engine, server: string, key: string) {
     this.#engine = engine;
@@ -208,7 +221,13 @@ export class Pop3Client {
       octets += piece.length;
       return sink.write(piece);
     };
-    await this.#fetch(`RETR ${number(messageNumber)}`, { write });
+    this.#retrieved.add(messageNumber);
+    try {
+      await this.#fetch(`RETR ${number(messageNumber)}`, { write });
+    } catch (error) {
+      if (error instanceof Pop3Error && error.kind === 'refused') this.#retrieved.delete(messageNumber);
+      throw error;
+    }
     return octets;
   }
 
@@ -220,14 +239,15 @@ export class Pop3Client {
         more?.();
         more = undefined;
       },
+      destroy(error, callback) {
+        more?.();
+        callback(error);
+      },
     });
     const write = (piece: Buffer): void | Promise<void> => {
       if (stream.destroyed) throw new Error('the stream was destroyed before the end of the message');
       if (stream.push(piece)) return undefined;
-      return new Promise((resolve) => {
-        more = resolve;
-        stream.once('close', resolve);
-      });
+      return new Promise((resolve) => (more = resolve));
     };
     this.retrieve(messageNumber, { write }).then(
       () => stream.push(null),
@@ -245,11 +265,13 @@ export class Pop3Client {
   /** Marks a message as deleted: it goes at `quit`, and not before. */
   async delete(messageNumber: number): Promise<void> {
     await this.#ask(`DELE ${number(messageNumber)}`);
+    this.#marked.add(messageNumber);
   }
 
   /** Unmarks all. */
   async reset(): Promise<void> {
     await this.#ask('RSET');
+    this.#marked.clear();
   }
 
   /** The language of what the server says (RFC 6856 §3): a tag, `*` for the server's choice. Nothing here depends on it. */
@@ -264,10 +286,17 @@ export class Pop3Client {
 
   /**
    * Ends the session; the server deletes what was marked. Only if this resolves is that certain.
-   * @throws Pop3Error: `refused` if it says that it has not, or not all; `closed` or `timeout` if it has not said anything
+   * @throws Pop3Error: `refused` if it says that it has not, or not all; `closed` or `timeout` if it has not said anything;
+   * `policy` if it would also delete what was retrieved and not marked: then the connection was dropped, and nothing is
    */
   async quit(): Promise<void> {
     try {
+      // RFC 2449 §6.7: with EXPIRE 0 a server may delete all that was retrieved.
+      if (this.#capabilities.expire === 0 && [...this.#retrieved].some((message) => !this.#marked.has(message)))
+        throw this.#error(
+          'policy',
+          'the server deletes at QUIT what was retrieved, and not all of that may be deleted',
+        );
       await this.#ask('QUIT');
     } finally {
       this.abort();

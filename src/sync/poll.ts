@@ -136,7 +136,8 @@ class Visit {
       const found = await survey(session, state, this.#began);
       const todo = await this.#plan(session, found);
       if (this.#options.dryRun) {
-        await session.quit();
+        // However it ends, nothing was marked.
+        await session.quit().catch(() => undefined);
         return { outcome: 'planned', plan: todo };
       }
       await this.#write(todo, state);

@@ -1,15 +1,19 @@
 // The client as its users know it, against the scriptable server: TLS by STLS, capabilities, listing, streams, the end by QUIT.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { suite, test } from 'node:test';
-import { inspect } from 'node:util';
+import { inspect, promisify } from 'node:util';
 import { Pop3Client } from '../../src/pop3/client.ts';
 import type { Pop3Options } from '../../src/pop3/client.ts';
 import { assertNoLeaks } from '../support/leaks.ts';
 import { startPop3Server } from '../support/pop3-server.ts';
 import type { Pop3Server } from '../support/pop3-server.ts';
+import { tempDir } from '../support/temp.ts';
 import { caFile } from '../support/tls.ts';
 import { until } from '../support/wait.ts';
 
@@ -38,7 +42,26 @@ async function octetsOf(client: Pop3Client, messageNumber: number): Promise<stri
 
 const commands = (server: Pop3Server): readonly string[] => server.sessions.at(-1)?.commands ?? [];
 
-suite('the example of the docstring', () => {
+test('the example of the docstring runs as it is printed, with nothing else of this project', async (context) => {
+  const client = join(import.meta.dirname, '../../src/pop3/client.ts');
+  const source = await readFile(client, 'utf8');
+  const printed = /@example\n(.*?)\n \*\//s.exec(source)?.[1]?.replaceAll(/^ \* ?/gm, '') ?? assert.fail('no example');
+  const server = await startPop3Server({ tls: true }, context);
+  const drop = server.drop();
+  drop.add('Subject: 1\r\n\r\n.\r\n', 'Subject: 2\r\n\r\n..dots\r\n');
+  const folder = await tempDir(context);
+  const places = { "'./client.ts'": `'${client}'`, 'pop.example.com': 'localhost', '995': String(server.port) };
+  const program = Object.entries(places).reduce((text, [from, to]) => text.replace(from, () => to), printed);
+  await writeFile(join(folder, 'example.ts'), program);
+  const env = { ...process.env, NODE_EXTRA_CA_CERTS: caFile };
+  const { stderr } = await promisify(execFile)(process.execPath, ['example.ts'], { cwd: folder, env, timeout: 30_000 });
+  assert.equal(stderr, '');
+  assert.equal(await readFile(join(folder, '1.eml'), 'latin1'), 'Subject: 1\r\n\r\n.\r\n');
+  assert.equal(await readFile(join(folder, '2.eml'), 'latin1'), 'Subject: 2\r\n\r\n..dots\r\n');
+  assert.deepEqual(drop.committed.length, 2);
+});
+
+suite('a whole session', () => {
   for (const behaviour of [{}, { tls: true }, { stls: true }, { chunk: 1 }, { pipelining: 'off' as const }]) {
     test(inspect(behaviour), async (context) => {
       const server = await startPop3Server(behaviour, context);
@@ -169,7 +192,14 @@ suite('retrieveStream', () => {
     assert(stream.readableLength < 1024 * 1024, String(stream.readableLength));
     // waiting for us is not waiting for the server
     assert.equal(client.closed, false);
-    assert.equal((await text(stream)).length, LARGE.length * 4);
+    let octets = 0;
+    let listeners = 0;
+    for await (const chunk of stream) {
+      octets += (chunk as Buffer).length;
+      listeners = Math.max(listeners, stream.listenerCount('close'));
+    }
+    assert.equal(octets, LARGE.length * 4);
+    assert(listeners < 5, `${String(listeners)} listeners: some for each pause`);
     await client.quit();
   });
 
@@ -321,5 +351,50 @@ suite('the maildrop changes', () => {
     await Promise.allSettled([1, 2, 3].map((number) => client.delete(number)));
     await client.quit();
     assert.deepEqual(server.drop().committed, ['uid-000001', 'uid-000003']);
+  });
+});
+
+suite('a server that says EXPIRE 0 (RFC 2449 §6.7)', () => {
+  const retrieved = async (server: Pop3Server): Promise<Pop3Client> => {
+    server.drop().add('Subject: 1\r\n\r\nx\r\n', 'Subject: 2\r\n\r\nx\r\n');
+    const client = await open(server);
+    await octetsOf(client, 1);
+    return client;
+  };
+
+  test('gets no QUIT while something was retrieved that was not marked', async (context) => {
+    const server = await startPop3Server({ expireZero: true }, context);
+    const client = await retrieved(server);
+    await assert.rejects(client.quit(), { kind: 'policy' });
+    assert.equal(client.closed, true);
+    assert.deepEqual(commands(server).at(-1), 'RETR 1');
+    await until(() => server.sessions.at(-1)?.end === 'dropped');
+    assert.equal(server.drop().messages.length, 2);
+  });
+
+  test('nor once RSET has taken the marks back; nor for a message that was read only for its header', async (context) => {
+    const server = await startPop3Server({ expireZero: true }, context);
+    const client = await retrieved(server);
+    await Promise.all([client.delete(1), client.reset()]);
+    await assert.rejects(client.quit(), { kind: 'policy' });
+    await until(() => server.open === 0);
+    const second = await open(server);
+    await octetsOf(second, 1);
+    await second.delete(2);
+    await assert.rejects(second.quit(), { kind: 'policy' });
+    assert.equal(server.drop().messages.length, 2);
+  });
+
+  test('gets it when all that was retrieved is marked, when nothing was, and when RETR was refused', async (context) => {
+    const server = await startPop3Server({ expireZero: true }, context);
+    const client = await retrieved(server);
+    await client.delete(1);
+    await client.quit();
+    assert.equal(server.drop().messages.length, 1);
+    const second = await open(server);
+    await second.top(1, 0);
+    await assert.rejects(octetsOf(second, 99), { kind: 'refused' });
+    await second.quit();
+    assert.equal(server.drop().messages.length, 1);
   });
 });
