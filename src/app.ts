@@ -6,12 +6,15 @@
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
+import { maildropOf, serverOf, sharedMaildrops } from './config/maildrop.ts';
 import type { AccountConfig, Config } from './config/types.ts';
 import { openDestination } from './delivery/open.ts';
 import { Failure, reasonOf } from './failure.ts';
 import { Generations } from './generations.ts';
 import type { ProcessEvents } from './ops/events.ts';
 import { Pop3Client } from './pop3/client.ts';
+import { Slots, withSharedLimit } from './queue/slots.ts';
+import type { Place, Slot } from './queue/slots.ts';
 import { Breakers } from './store/breakers.ts';
 import { joinEmbeddedRedis } from './store/embedded.ts';
 import type { EmbeddedRedis } from './store/embedded.ts';
@@ -135,6 +138,8 @@ class RedisTrouble {
 export interface Use {
   readonly config: Config;
   readonly tools: PollTools;
+  /** What a poll of this account takes of the limits over all workers. @returns undefined if there is none free now */
+  slot(account: AccountConfig): Promise<Slot | undefined>;
   /** To be called once. */
   readonly leave: () => void;
 }
@@ -171,9 +176,16 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
   const hardStop = new AbortController();
   const now = (): number => Date.now();
   const random = (): number => Math.random();
-  const generations = new Generations(
+  const slots = new Slots(store.redis, { onError: (error) => events.queueTrouble(reasonOf(error)) });
+  const context = { hostName: hostname(), now: () => new Date() };
+  const generations: Generations = new Generations(
     config,
-    (destination) => openDestination(destination, { hostName: hostname(), now: () => new Date() }),
+    (destination) =>
+      withSharedLimit(
+        openDestination(destination, context),
+        slots,
+        () => generations.current.config.limits.deliveriesPerDestination,
+      ),
     (error) => events.failed(error),
   );
   const breakers = new Breakers(store.redis, {
@@ -216,6 +228,7 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
       return {
         config: generation.config,
         tools: { ...shared, destinations },
+        slot: async (account) => await slots.take(placesOf(account, generation.config)),
         leave: () => generations.leave(generation),
       };
     },
@@ -234,10 +247,23 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
       hardStop.abort();
       breakers.close();
       await generations.close();
+      slots.close();
       await store.close();
     },
   };
 }
+
+/** The places that a poll needs: one at its server if that has a limit, and its maildrop if another account opens that, too. */
+function placesOf(account: AccountConfig, config: Config): Place[] {
+  const { sessionsPerServer } = config.limits;
+  const places =
+    sessionsPerServer === undefined ? [] : [{ name: `server:${serverOf(account)}`, most: sessionsPerServer }];
+  const shared = sharedOf.get(config) ?? sharedMaildrops(config.accounts.values());
+  sharedOf.set(config, shared);
+  const maildrop = maildropOf(account);
+  return shared.has(maildrop) ? [...places, { name: `maildrop:${maildrop}`, most: 1 }] : places;
+}
+const sharedOf = new WeakMap<Config, ReadonlyMap<string, unknown>>();
 
 function budgetOf({ memoryBudget }: Config): WindowLimits {
   return { messages: Number.POSITIVE_INFINITY, octets: memoryBudget };

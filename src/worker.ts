@@ -9,6 +9,7 @@ import { reasonOf } from './failure.ts';
 import type { ProcessEvents } from './ops/events.ts';
 import { PollQueue } from './queue/queue.ts';
 import type { PollJobResult } from './queue/queue.ts';
+import type { Slot } from './queue/slots.ts';
 import { QUEUE_PREFIX } from './store/keys.ts';
 import { readStates } from './store/ledger.ts';
 import { queueConnection } from './store/redis.ts';
@@ -17,6 +18,8 @@ import type { PollReport } from './sync/poll.ts';
 
 /** How soon a poll job that met another poll of the same account comes again. Milliseconds. */
 const BUSY_AGAIN = 15_000;
+/** The same for one that a limit over all workers holds up: between the half and one and a half of it. */
+const NO_SLOT_AGAIN = 3000;
 /** How long the end may take: the grace of what is in flight, and a little more. Milliseconds. */
 const CLOSE_LIMIT = 30_000;
 /** The same where nothing is in flight and Redis is away: BullMQ would wait for it for ever. */
@@ -146,16 +149,20 @@ export class Worker {
     // Taken in the moment of the end: it goes back into the queue.
     if (this.#engine.tools.stop.aborted) return { followUp: now };
     const use = this.#engine.enter();
+    let slot: Slot | undefined;
     let background: Promise<boolean> | undefined;
     try {
       const account = use.config.accounts.get(name);
       if (!account) return { followUp: (await this.#isOthers(name)) ? now + BUSY_AGAIN : 0 };
+      slot = await use.slot(account);
+      if (!slot) return { followUp: now + NO_SLOT_AGAIN * (0.5 + this.#engine.tools.random()) };
       this.#polls += 1;
       const force = this.#retried.delete(name);
       const report = await poll(account, use.tools, { force }).finally(() => (this.#polls -= 1));
       background = 'background' in report ? report.background : undefined;
       return { followUp: this.#followUp(report) };
     } finally {
+      slot?.leave();
       if (background) this.#watch(name, background.finally(use.leave));
       else use.leave();
     }

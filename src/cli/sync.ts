@@ -5,7 +5,7 @@ import type { Engine } from '../app.ts';
 import type { AccountConfig } from '../config/types.ts';
 import type { PollSummary } from '../ops/events.ts';
 import { poll } from '../sync/poll.ts';
-import type { PollReport } from '../sync/poll.ts';
+import type { PollOptions, PollReport } from '../sync/poll.ts';
 import type { Plan } from '../sync/plan.ts';
 import { printable } from '../untrusted.ts';
 import { chosenAccounts, commandEvents, EXIT, usableConfig } from './command.ts';
@@ -73,7 +73,7 @@ async function drain(account: AccountConfig, engine: Engine, dryRun: boolean, pr
     remedy,
   });
   for (;;) {
-    const report: PollReport = await poll(account, engine.tools, {
+    const report = await visit(account, engine, {
       force: true,
       dryRun,
       onProgress: (summary: PollSummary) => progress.update(account.name, summary),
@@ -82,7 +82,7 @@ async function drain(account: AccountConfig, engine: Engine, dryRun: boolean, pr
     switch (report.outcome) {
       case 'busy':
         if (engine.tools.stop.aborted || performance.now() - began > BUSY_LIMIT)
-          return result('busy', 'another worker polls this account now');
+          return result('busy', 'another worker polls this account now, or as many as its server is allowed');
         await new Promise((resolve) => setTimeout(resolve, BUSY_WAIT));
         continue;
       case 'held':
@@ -103,6 +103,18 @@ async function drain(account: AccountConfig, engine: Engine, dryRun: boolean, pr
           : result('drained');
       }
     }
+  }
+}
+
+/** One poll within the limits over all workers. */
+async function visit(account: AccountConfig, engine: Engine, options: PollOptions): Promise<PollReport> {
+  const use = engine.enter();
+  const slot = await use.slot(account);
+  try {
+    return slot ? await poll(account, use.tools, options) : { outcome: 'busy' };
+  } finally {
+    slot?.leave();
+    use.leave();
   }
 }
 

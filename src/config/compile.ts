@@ -38,6 +38,10 @@ export function compileConfig(
     log: { level: settings.log.level },
     concurrency: settings.concurrency,
     memoryBudget: settings.memoryBudget,
+    limits: {
+      sessionsPerServer: settings.limits.sessionsPerServer,
+      deliveriesPerDestination: settings.limits.deliveriesPerDestination,
+    },
     destinations: new Map(
       destinations.flatMap(({ name, type, options }): [string, DestinationConfig][] => {
         const config = KINDS.get(type)?.compile(name, options, compilingFor('destination', `destinations.${name}.`));

@@ -98,6 +98,30 @@ export const settingsSchema = z.strictObject({
       description: 'Octets of messages held in memory at a time; what is over it waits, or goes by way of `dataDir`.',
       examples: ['256MB'],
     }),
+  limits: z
+    .strictObject({
+      sessionsPerServer: countOption(1, 10_000)
+        .optional()
+        .meta({
+          description:
+            'POP3 sessions at a time at one server (host and port). An account that finds none free comes again a few seconds later, and holds up no other meanwhile.',
+          otherwise: 'no limit but `concurrency`',
+          examples: [10],
+        }),
+      deliveriesPerDestination: countOption(1, 10_000)
+        .optional()
+        .meta({
+          description:
+            "Deliveries at a time to one destination, beside the destination's own `concurrency`, which is of one worker.",
+          otherwise: 'no limit',
+          examples: [20],
+        }),
+    })
+    .prefault({})
+    .meta({
+      description: 'Limits over all workers on one Redis.',
+      examples: [{ sessionsPerServer: 10 }],
+    }),
   defaults: defaultsSchema.prefault({}).meta({
     description:
       'Options for all accounts that do not set them themselves: all of those of an account but `user` and `password`.',

@@ -198,6 +198,11 @@ export interface HttpConfig {
   readonly token: Secret | undefined;
 }
 
+export interface LimitsConfig {
+  readonly sessionsPerServer: number | undefined;
+  readonly deliveriesPerDestination: number | undefined;
+}
+
 export interface Config {
   /** The file or folder it came from, for messages. */
   readonly source: string;
@@ -209,6 +214,8 @@ export interface Config {
   readonly concurrency: number;
   /** Octets of messages held in memory at a time, over all accounts. */
   readonly memoryBudget: number;
+  /** Over all workers on one Redis; undefined is no limit. */
+  readonly limits: LimitsConfig;
   readonly destinations: ReadonlyMap<string, DestinationConfig>;
   readonly accounts: ReadonlyMap<string, AccountConfig>;
 }

@@ -14,6 +14,7 @@ import type { Finding, Path } from './finding.ts';
 import { inspectFields } from './inspect-fields.ts';
 import { isGroup } from './options.ts';
 import type { Group } from './options.ts';
+import { sharedMaildrops } from './maildrop.ts';
 import { settingsFindings, settingsSchema } from './schema.ts';
 import type { Settings } from './schema.ts';
 import { securityFindings } from './security.ts';
@@ -57,10 +58,32 @@ export function validate(root: unknown): Validated {
     const valid = validateAccount(name, entry, defaults, names, findings);
     return valid === undefined ? [] : [valid];
   });
+  findings.push(...sharedFindings(validAccounts));
   if (isEmpty(accounts)) {
     findings.push(doubtful(['accounts'], 'holds no account: there is nothing to poll', 'add an account'));
   }
   return { settings, destinations: validDestinations, accounts: validAccounts, findings };
+}
+
+/** Two accounts of one maildrop take each other's mail: a warning, since with `keep` that may be meant. */
+function sharedFindings(accounts: readonly Valid<AccountOptions>[]): Finding[] {
+  const maildrops = sharedMaildrops(
+    accounts.map(({ name, options: { host, port, security, user } }) => ({
+      name,
+      host,
+      port: port ?? POP3_PORTS[security],
+      user,
+    })),
+  );
+  return [...maildrops.values()].flatMap(([first = '', ...others]) =>
+    others.map((name) =>
+      doubtful(
+        ['accounts', name, 'user'],
+        `is the same maildrop as account \`${first}\`: what one deletes, the other never gets`,
+        'keep one account, with all destinations in its `deliverTo`',
+      ),
+    ),
+  );
 }
 
 function isEmpty(accounts: unknown): boolean {

@@ -41,6 +41,11 @@ export function probeKey(destination: string): string {
   return `mailferry:{destination:${destination}}:probe`;
 }
 
+/** Sorted set: who holds a place that all workers share, by when that runs out. */
+export function slotsKey(place: string): string {
+  return `mailferry:{slots:${place}}`;
+}
+
 /** Hash, worker -> what it last said of itself. */
 export const WORKERS = 'mailferry:workers';
 

@@ -91,7 +91,7 @@ redis: { url: redis://localhost:6379 }
 ${DESTINATION}
 accounts:
   a: { host: h.example, user: j, password: canary-4711, deliverTo: [me] }
-  b: { host: h.example, user: j, password: canary-4711, deliverTo: [me], proxy: "http://u:canary-4711@p.example" }
+  b: { host: h.example, user: k, password: canary-4711, deliverTo: [me], proxy: "http://u:canary-4711@p.example" }
 `;
   const folder = await folderWith(t, { 'mailferry.yaml': text }, 0o644);
   assert.equal(
