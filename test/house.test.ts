@@ -28,7 +28,8 @@ const EDGES: Readonly<Record<string, string>> = {
 
 /** What a pure file may import at run time besides pure files: by library, the names, or everything. */
 const PURE_LIBRARIES: Readonly<Record<string, readonly string[] | 'everything'>> = {
-  'node:crypto': ['createHash', 'createHmac', 'pbkdf2', 'timingSafeEqual'],
+  'node:buffer': ['isAscii'],
+  'node:crypto': ['createHash', 'createHmac', 'hash', 'pbkdf2', 'timingSafeEqual'],
   // to load a pure library only where it is needed
   'node:module': ['createRequire'],
   'node:net': ['isIP', 'isIPv4', 'isIPv6', 'BlockList'],

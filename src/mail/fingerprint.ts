@@ -3,7 +3,7 @@
  * rewrites. Not the size and not the whole header, since servers change both between sessions.
  */
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { headerFields } from './header.ts';
 import type { HeaderField } from './header.ts';
 
@@ -31,7 +31,6 @@ export function isWeak(fingerprint: string): boolean {
 }
 
 function digest(fields: readonly HeaderField[]): string {
-  const hash = createHash('sha256');
-  for (const { name, value } of fields) hash.update(`${name.toLowerCase()}:${value.replace(/[ \t]+/g, ' ')}\n`);
-  return hash.digest('base64url').slice(0, 22);
+  const lines = fields.map(({ name, value }) => `${name.toLowerCase()}:${value.replace(/[ \t]+/g, ' ')}\n`);
+  return hash('sha256', lines.join(''), 'base64url').slice(0, 22);
 }

@@ -4,7 +4,7 @@
  * is sent again until it is answered, the lease is lost, or this process must end: what was confirmed must not be forgotten.
  */
 
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { Failure, reasonOf } from '../failure.ts';
 import { NEW_ACCOUNT } from '../sync/account.ts';
@@ -56,7 +56,11 @@ export class Ledger {
   readonly #giveUp: AbortSignal;
   #serial = 0;
   #state: AccountState;
-  #pending = new Map<string, Operation>();
+  /** Unique-ids whose group is to be written as it is then. */
+  #dirty = new Set<string>();
+  /** Those that can wait until something else is written of them, or the state is. */
+  readonly #staged = new Set<string>();
+  #stateDirty = false;
   #events: Operation[] = [];
   #writing: Promise<void> | undefined;
   #next: { promise: Promise<void>; resolve: () => void; reject: (reason: unknown) => void } | undefined;
@@ -173,12 +177,15 @@ export class Ledger {
 
   /** Replaces an entry (or adds one, without `before`). Resolves when it is durable. */
   async put(before: Entry | undefined, after: Entry): Promise<void> {
-    const group = this.group(after.uniqueId);
-    // No two entries of a group have one key: what would be the second replaces the first.
-    const key = entryKey(before ?? after);
-    const at = group.findIndex((entry) => entryKey(entry) === key);
-    this.#setGroup(after.uniqueId, at < 0 ? [...group, after] : group.with(at, after));
+    this.#replace(before, after);
+    this.#dirty.add(after.uniqueId);
     await this.flushed();
+  }
+
+  /** As `put`, for what another write of the same entry follows at once: it need not be durable before that. */
+  stage(before: Entry | undefined, after: Entry): void {
+    this.#replace(before, after);
+    this.#staged.add(after.uniqueId);
   }
 
   /** Removes an entry. Resolves when that is durable. */
@@ -188,13 +195,15 @@ export class Ledger {
       entry.uniqueId,
       this.group(entry.uniqueId).filter((each) => entryKey(each) !== key),
     );
+    this.#dirty.add(entry.uniqueId);
     await this.flushed();
   }
 
   /** Changes how the account stands. Resolves when it is durable. */
   async saveState(changes: Partial<AccountState>): Promise<void> {
     this.#state = { ...this.#state, ...changes };
-    this.#pending.set('a', ['a', 'account', JSON.stringify(this.#state)]);
+    this.#stateDirty = true;
+    for (const uniqueId of this.#staged) this.#dirty.add(uniqueId);
     await this.flushed();
   }
 
@@ -206,7 +215,7 @@ export class Ledger {
   /** Resolves when everything so far is durable. @throws LedgerFailure if it cannot become so */
   async flushed(): Promise<void> {
     if (this.#failed) throw this.#failed;
-    if (this.#pending.size === 0 && this.#events.length === 0) {
+    if (this.#dirty.size === 0 && !this.#stateDirty && this.#events.length === 0) {
       await this.#writing;
       // What was under way may have failed just now.
       if (this.#failed) throw this.#failed;
@@ -218,30 +227,48 @@ export class Ledger {
     await promise;
   }
 
-  /** A later change of the same group replaces an earlier one that is not written yet: each is the whole group. */
+  #replace(before: Entry | undefined, after: Entry): void {
+    const group = this.group(after.uniqueId);
+    // No two entries of a group have one key: what would be the second replaces the first.
+    const key = entryKey(before ?? after);
+    const at = group.findIndex((entry) => entryKey(entry) === key);
+    this.#setGroup(after.uniqueId, at < 0 ? [...group, after] : group.with(at, after));
+  }
+
   #setGroup(uniqueId: string, group: Entry[]): void {
-    this.#open.delete(uniqueId);
-    this.#read.delete(uniqueId);
-    const key = `u${uniqueId}`;
-    if (group.length === 0) this.#pending.set(key, ['x', uniqueId, '']);
-    else if (group.every(isSettled)) {
-      this.#read.set(uniqueId, group);
-      this.#pending.set(key, ['s', uniqueId, encodeGroup(group)]);
-    } else {
-      this.#open.set(uniqueId, group);
-      this.#pending.set(key, ['o', uniqueId, encodeGroup(group)]);
+    const isOpen = !group.every(isSettled);
+    if (isOpen) this.#open.set(uniqueId, group);
+    else this.#open.delete(uniqueId);
+    if (isOpen || group.length === 0) this.#read.delete(uniqueId);
+    else this.#read.set(uniqueId, group);
+  }
+
+  /** What is to be written now. Of a group that changed more than once, its last form alone. */
+  #take(): Operation[] {
+    const operations: Operation[] = [];
+    for (const uniqueId of this.#dirty) {
+      this.#staged.delete(uniqueId);
+      const open = this.#open.get(uniqueId);
+      const settled = open ? undefined : this.#read.get(uniqueId);
+      if (open) operations.push(['o', uniqueId, encodeGroup(open)]);
+      else if (settled) operations.push(['s', uniqueId, encodeGroup(settled)]);
+      else operations.push(['x', uniqueId, '']);
     }
+    if (this.#stateDirty) operations.push(['a', 'account', JSON.stringify(this.#state)]);
+    operations.push(...this.#events);
+    this.#dirty = new Set();
+    this.#stateDirty = false;
+    this.#events = [];
+    return operations;
   }
 
   async #writeAll(): Promise<void> {
-    // A tick later, so that all that is put at one time goes as one.
-    await Promise.resolve();
+    // A turn later, so that all that is put at one time goes as one.
+    await nextTurn();
     while (this.#next !== undefined) {
       const { resolve, reject } = this.#next;
-      const operations = [...this.#pending.values(), ...this.#events];
+      const operations = this.#take();
       this.#next = undefined;
-      this.#pending = new Map();
-      this.#events = [];
       try {
         for (let start = 0; start < operations.length; start += BATCH)
           await this.#write(operations.slice(start, start + BATCH));

@@ -371,7 +371,7 @@ class Visit {
       events: this.#events,
       now: this.#tools.now,
       random: this.#tools.random,
-      hardStop: this.#tools.hardStop,
+      hardStop: AbortSignal.any([this.#tools.hardStop, this.#hold.lease.lost]),
     };
   }
 

@@ -238,10 +238,15 @@ export class Session {
         inFlight: (key, name) => hold.inFlight(key, name),
       });
       if (action.do === 'put') await hold.ledger.put(after, action.entry);
-      if (action.do === 'delete') {
+      else if (action.do !== 'delete') await hold.ledger.flushed();
+      else if (this.#ended || this.#session.closed) {
+        await hold.ledger.flushed();
         this.#unconfirmed -= 1;
-        if (this.#ended || this.#session.closed) this.#readyLater = true;
-        else this.#deletions.add(row.messageNumber, action.entry);
+        this.#readyLater = true;
+      } else {
+        this.#unconfirmed -= 1;
+        // Writes that it is to be deleted, and with that what came of its deliveries.
+        this.#deletions.add(row.messageNumber, action.entry);
       }
     } finally {
       await message.release();

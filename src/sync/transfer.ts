@@ -3,7 +3,7 @@
  * written before anything follows from it. It never deletes: that is the poll's.
  */
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Delivery, Destination, Outcome } from '../delivery/destination.ts';
 import { Failure, reasonOf } from '../failure.ts';
 import { fingerprintOf } from '../mail/fingerprint.ts';
@@ -30,7 +30,7 @@ export interface TransferTools {
   readonly events: AccountEvents;
   readonly now: () => number;
   readonly random: () => number;
-  /** Aborted when deliveries must end at once. */
+  /** Aborted when deliveries must end at once: this process ends, or the account may be another worker's. */
   readonly hardStop: AbortSignal;
 }
 
@@ -97,7 +97,8 @@ export function shortSha(sha256: string): string {
 }
 
 /**
- * Delivers to every destination that is due, at the same time. Resolves when each attempt has ended and is written.
+ * Delivers to every destination that is due, at the same time. Resolves when each attempt has ended; its outcome is durable once
+ * `ledger.flushed` has resolved, or a later write of the entry.
  * @param entry as `recognise` gave it, not written yet
  * @returns the entry as it stands then
  * @throws LedgerFailure if nothing may be written any more; then no further attempt is begun
@@ -122,12 +123,13 @@ export async function deliver(
       hold.begin(key, name);
     }
     try {
-      const put = ledger.put(written, current);
       if (tried.size === due.length) {
         const { size: octets, sha256 } = message;
         ledger.record({ event: 'retrieved', uniqueId: entry.uniqueId, octets, sha256, at: now() });
       }
-      await put;
+      // What is sent at once is written again before that; until then its server has it.
+      if (due.length > 0) ledger.stage(written, current);
+      else await ledger.put(written, current);
       await Promise.all(due.map(async (name) => await attempt(key, name, message, tools, tally)));
     } finally {
       for (const name of due) hold.end(key, name);
@@ -199,7 +201,7 @@ async function attempt(
       turn.begun = true;
       return await begin(key, name, tools, tally);
     },
-    signal: AbortSignal.any([tools.hardStop, lease.lost]),
+    signal: tools.hardStop,
   };
   let outcome: Outcome;
   try {
@@ -223,7 +225,7 @@ async function attempt(
     return;
   }
   await breakers.end(pass, signOf(outcome), outcome.said);
-  await note(key, name, outcome, message, tools, tally);
+  note(key, name, outcome, message, tools, tally);
 }
 
 /** What an outcome says of its destination. */
@@ -249,14 +251,14 @@ async function begin(key: string, name: string, tools: TransferTools, tally: Tal
   return lease.isValid || (await lease.confirm());
 }
 
-async function note(
+function note(
   key: string,
   name: string,
   outcome: Outcome,
   message: StoredMessage,
   tools: TransferTools,
   tally: Tally,
-): Promise<void> {
+): void {
   const { hold, policy, events, now, random } = tools;
   const entry = hold.ledger.get(key);
   if (!entry) return;
@@ -281,7 +283,8 @@ async function note(
     events.deferred(fields, name, outcome.said, record.attempt, record.next);
   } else tally.rejected += 1;
   if (after.state === 'quarantined') events.quarantined(fields, after.reason);
-  await written;
+  // Whoever goes on from here writes again, or waits for this; and fails then, if this fails.
+  written.catch(() => undefined);
 }
 
 function noteDoubt(entry: Entry, name: string, said: string, { events, hold, now }: TransferTools, tally: Tally): void {
@@ -300,5 +303,5 @@ export function idempotencyKey(
   destination: string,
 ): string {
   const parts = [account, entry.uniqueId, entry.fingerprint, String(entry.copy), destination];
-  return `msg_${createHash('sha256').update(parts.join('\0')).digest('base64url')}`;
+  return `msg_${hash('sha256', parts.join('\0'), 'base64url')}`;
 }
