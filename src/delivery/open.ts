@@ -2,29 +2,39 @@
 
 import type { DestinationConfig } from '../config/types.ts';
 import type { Destination, DestinationContext } from './destination.ts';
-import { openImap } from './imap.ts';
 import { withLimits } from './limited.ts';
-import { openLmtp } from './lmtp.ts';
-import { openMaildir } from './maildir.ts';
-import { openSmtp } from './smtp.ts';
-import { openWebhook } from './webhook.ts';
 
 /** Opens a destination; nothing is connected before the first delivery. `close` it when done. */
 export function openDestination(config: DestinationConfig, context: DestinationContext): Destination {
-  return withLimits(openKind(config, context), config.concurrency, config.timeout);
+  const opened = lazy(config.name, async () => await openKind(config, context));
+  return withLimits(opened, config.concurrency, config.timeout);
 }
 
-function openKind(config: DestinationConfig, context: DestinationContext): Destination {
+async function openKind(config: DestinationConfig, context: DestinationContext): Promise<Destination> {
   switch (config.type) {
     case 'smtp':
-      return openSmtp(config, context);
+      return (await import('./smtp.ts')).openSmtp(config, context);
     case 'lmtp':
-      return openLmtp(config, context);
+      return (await import('./lmtp.ts')).openLmtp(config, context);
     case 'maildir':
-      return openMaildir(config, context);
+      return (await import('./maildir.ts')).openMaildir(config, context);
     case 'imap':
-      return openImap(config, context);
+      return (await import('./imap.ts')).openImap(config, context);
     case 'webhook':
-      return openWebhook(config, context);
+      return (await import('./webhook.ts')).openWebhook(config, context);
   }
+}
+
+/** Loads a kind when it is used for the first time: the libraries of all kinds take longer than the rest of a start. */
+function lazy(name: string, load: () => Promise<Destination>): Destination {
+  let opened: Promise<Destination> | undefined;
+  const open = async (): Promise<Destination> => await (opened ??= load());
+  return {
+    name,
+    deliver: async (delivery) => await (await open()).deliver(delivery),
+    check: async (signal) => await (await open()).check(signal),
+    close: async () => {
+      if (opened) await (await opened).close();
+    },
+  };
 }

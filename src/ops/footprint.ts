@@ -3,6 +3,8 @@
  * mostly idle and shares a small server, so it starts itself anew (the same process id) with settings that give memory back.
  */
 
+import { getCompileCacheDir } from 'node:module';
+
 const MARK = 'MAILFERRY_FOOTPRINT';
 const FLAGS = ['--max-semi-space-size=2', '--expose-gc'];
 /** For glibc: large buffers are returned when they are freed, and threads share one heap. Other C libraries ignore it. */
@@ -15,6 +17,7 @@ const ALLOCATOR = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '32768', MALL
 export function startSmall(main: string, argv: readonly string[]): void {
   const { env, execArgv, execPath } = process;
   if (env[MARK] !== undefined || typeof process.execve !== 'function' || process.platform === 'win32') return;
+  const cache = getCompileCacheDir();
   const emitWarning = process.emitWarning.bind(process);
   // It is marked experimental, which is no news to whoever reads the log.
   process.emitWarning = () => undefined;
@@ -22,6 +25,8 @@ export function startSmall(main: string, argv: readonly string[]): void {
     process.execve(execPath, [execPath, ...execArgv, ...FLAGS, main, ...argv], {
       ...env,
       ...ALLOCATOR,
+      // Named in the environment, it serves for the entry too.
+      ...(cache === undefined ? {} : { NODE_COMPILE_CACHE: cache }),
       [MARK]: 'small',
     });
   } catch {

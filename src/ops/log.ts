@@ -1,8 +1,9 @@
 /** The log: JSON lines on standard output, or readable ones on a terminal. Every line passes the redactor. */
 
+import { createRequire } from 'node:module';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
-import pretty from 'pino-pretty';
+import type Pretty from 'pino-pretty';
 import { revealed } from '../redact.ts';
 
 export interface LogOptions {
@@ -15,7 +16,7 @@ export interface LogOptions {
 /** A logger; fields whose names are those of secrets are censored, and so is every known secret in any text. */
 export function createLog({ level, pretty: readable, fd }: LogOptions): Logger {
   const stream = readable
-    ? pretty({ destination: fd, sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss' })
+    ? loadPretty()({ destination: fd, sync: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss' })
     : pino.destination({ dest: fd, sync: true });
   return pino(
     {
@@ -31,4 +32,9 @@ export function createLog({ level, pretty: readable, fd }: LogOptions): Logger {
     },
     stream,
   );
+}
+
+/** Only where somebody reads along: it takes a while to load. */
+function loadPretty(): typeof Pretty {
+  return createRequire(import.meta.url)('pino-pretty') as typeof Pretty;
 }
