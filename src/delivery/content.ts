@@ -38,13 +38,30 @@ export async function* octetsOf(message: StoredMessage): AsyncGenerator<Buffer, 
     seen = message.bytes.length;
     for (let at = 0; at < seen; at += SLICE) yield message.bytes.subarray(at, at + SLICE);
   }
-  if (seen !== message.size) {
-    throw new Failure(`the stored copy has ${String(seen)} octets, ${String(message.size)} were retrieved`, {
-      scope: 'message',
-      code: 'message.truncated',
-      remedy: 'Check the disk that holds dataDir; the message is still on its server and is retrieved again.',
-    });
+  checkSize(message, seen);
+}
+
+function checkSize({ size }: StoredMessage, seen: number): void {
+  if (seen === size) return;
+  throw new Failure(`the stored copy has ${String(seen)} octets, ${String(size)} were retrieved`, {
+    scope: 'message',
+    code: 'message.truncated',
+    remedy: 'Check the disk that holds dataDir; the message is still on its server and is retrieved again.',
+  });
+}
+
+/** As `octetsOf`, but each piece is good only until the next one is asked for. */
+export async function* piecesOf(message: StoredMessage): AsyncGenerator<Buffer, void, undefined> {
+  if (!message.pieces) {
+    yield* octetsOf(message);
+    return;
   }
+  let seen = 0;
+  for await (const piece of message.pieces()) {
+    seen += piece.length;
+    yield piece;
+  }
+  checkSize(message, seen);
 }
 
 /** `chunks` as a stream that notes in `progress` when it is first read and when its last octet is taken. */

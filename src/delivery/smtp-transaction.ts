@@ -5,7 +5,7 @@
 
 import { reasonOf } from '../failure.ts';
 import type { Progress } from './content.ts';
-import { Stuffer } from './octets.ts';
+import { Stuffer } from './dot-stuffing.ts';
 import { needsUtf8 } from './address.ts';
 import type { Extensions } from './smtp-extensions.ts';
 import type { Ending, Reply, Stage } from './smtp-outcome.ts';
@@ -25,8 +25,16 @@ export interface WireEnvelope {
   readonly requireTls: boolean;
 }
 
-/** A message on its way: made ready for DATA already, the final dot included, or as chunks that are made so on the way. */
-export type Content = { readonly data: Buffer } | { readonly chunks: () => AsyncIterable<Buffer> };
+/** A message that is made ready for DATA on its way. */
+export interface Chunked {
+  /** Each chunk is done with before the next is asked for. */
+  readonly chunks: () => AsyncIterable<Buffer>;
+  /** A lone CR or LF occurs. */
+  readonly lone: boolean;
+}
+
+/** A message on its way: ready, the final dot included, or not yet. */
+export type Content = { readonly data: Buffer } | Chunked;
 
 export interface TransactionReport {
   /** Refusals at RCPT TO, by address as in the envelope. */
@@ -58,7 +66,7 @@ export async function transact(
   const final = wire.replies(peer.lmtp ? accepted.length : 1);
   progress.started = true;
   try {
-    await ('data' in content ? sendData(wire, content.data, progress) : sendChunks(wire, content.chunks(), progress));
+    await ('data' in content ? sendData(wire, content.data, progress) : sendChunks(wire, content, progress));
   } catch (error) {
     wire.end('the message could not be read');
     return { refused, settled, ending: { kind: 'unreadable', reason: reasonOf(error) } };
@@ -141,11 +149,11 @@ async function sendData(wire: Wire, data: Buffer, progress: Progress): Promise<v
   }
 }
 
-async function sendChunks(wire: Wire, chunks: AsyncIterable<Buffer>, progress: Progress): Promise<void> {
-  const stuffer = new Stuffer();
-  for await (const chunk of chunks) {
+async function sendChunks(wire: Wire, { chunks, lone }: Chunked, progress: Progress): Promise<void> {
+  const stuffer = new Stuffer(lone);
+  for await (const chunk of chunks()) {
     if (!isWanted(wire)) return;
-    await wire.write(stuffer.push(chunk));
+    await wire.flush(stuffer.push(chunk));
   }
   if (!isWanted(wire)) return;
   progress.complete = true;

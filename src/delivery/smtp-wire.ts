@@ -96,6 +96,17 @@ export class Wire {
     });
   }
 
+  /** Writes. Resolves when the octets are no longer needed, or the connection is over, or (see `isAnswered`) a reply has come. */
+  async flush(octets: Buffer): Promise<void> {
+    if (this.#lost !== undefined) return;
+    await new Promise<void>((resolve) => {
+      this.#resume = resolve;
+      this.#socket.write(octets, () => {
+        if (this.#resume === resolve) this.#goOn();
+      });
+    });
+  }
+
   /** The next replies: fewer if the connection ends before, or the server says with 421 that it will end it. */
   async replies(count: number): Promise<readonly Reply[]> {
     return await new Promise((resolve) => {

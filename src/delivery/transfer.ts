@@ -8,18 +8,19 @@ import type { MultidropConfig, ReversePath } from '../config/types.ts';
 import { Failure } from '../failure.ts';
 import { headerFields } from '../mail/header.ts';
 import type { HeaderField } from '../mail/header.ts';
+import { Surveyor, surveyOf } from '../mail/line-ends.ts';
+import type { Survey } from '../mail/line-ends.ts';
 import type { StoredMessage } from '../mail/message.ts';
 import { printable } from '../untrusted.ts';
 import { isAddress, needsUtf8, originalReversePath, withAsciiDomain } from './address.ts';
 import { attachFrame } from './attach.ts';
 import type { AttachDetails } from './attach.ts';
-import { noProgress, octetsOf } from './content.ts';
+import { noProgress, piecesOf } from './content.ts';
 import type { Delivery, Destination, DestinationContext, Outcome } from './destination.ts';
 import type { Place } from './dial.ts';
 import { loopReason } from './loop.ts';
 import { recipientsOf } from './multidrop.ts';
-import { stuffed, Surveyor, surveyOf } from './octets.ts';
-import type { Survey } from './octets.ts';
+import { stuffed } from './dot-stuffing.ts';
 import { Pool } from './pool.ts';
 import { sizeLimit } from './smtp-extensions.ts';
 import type { Extensions } from './smtp-extensions.ts';
@@ -197,8 +198,8 @@ type Surveyed = Survey & { readonly content: Content };
 
 /** Small messages are made ready in one piece. */
 function inMemory(parts: readonly Buffer[]): Surveyed {
-  const { data, size, eightBit } = stuffed(parts);
-  return { content: { data }, size, eightBit };
+  const { data, ...survey } = stuffed(parts);
+  return { content: { data }, ...survey };
 }
 
 async function streamed(
@@ -207,9 +208,7 @@ async function streamed(
   details: Pick<AttachDetails, 'account' | 'id' | 'hostName' | 'to' | 'time'>,
   trace: readonly Buffer[],
 ): Promise<Surveyed> {
-  const surveyor = new Surveyor();
-  for await (const chunk of octetsOf(message)) surveyor.add(chunk);
-  let survey = surveyor.result();
+  let survey = message.survey ?? (await surveyed(message));
   const { header, sha256 } = message;
   const frame =
     config.attachFrom === undefined
@@ -219,14 +218,24 @@ async function streamed(
   const bottom = frame ? [frame.bottom] : [];
   for (const part of [...top, ...bottom]) {
     const added = surveyOf(part);
-    survey = { size: survey.size + added.size, eightBit: survey.eightBit || added.eightBit };
+    survey = {
+      size: survey.size + added.size,
+      eightBit: survey.eightBit || added.eightBit,
+      lone: survey.lone || added.lone,
+    };
   }
   const chunks = async function* (): AsyncGenerator<Buffer, void, undefined> {
     yield* top;
-    yield* octetsOf(message);
+    yield* piecesOf(message);
     yield* bottom;
   };
-  return { ...survey, content: { chunks } };
+  return { ...survey, content: { chunks, lone: survey.lone } };
+}
+
+async function surveyed(message: StoredMessage): Promise<Survey> {
+  const surveyor = new Surveyor();
+  for await (const piece of piecesOf(message)) surveyor.add(piece);
+  return surveyor.result();
 }
 
 async function reversePath(config: TransferConfig, delivery: Delivery, time: Date): Promise<string> {

@@ -3,7 +3,7 @@
  * `dataDir/spool`, gone after use and swept at start. Losing the spool loses nothing: the message is still on its server.
  */
 
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, hash, randomBytes } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { Failure, reasonOf } from '../failure.ts';
 import { endOfHeader, HEADER_LIMIT } from '../mail/header.ts';
+import { Surveyor } from '../mail/line-ends.ts';
 import type { StoredMessage } from '../mail/message.ts';
 
 /** Messages up to this many octets stay in memory. */
@@ -56,9 +57,11 @@ export class Spool {
 /** Takes the octets of one message; nothing counts until `finish`. Satisfies the POP3 client's sink. */
 export class Receiver {
   readonly #path: string;
-  readonly #hash = createHash('sha256');
+  /** Of a message that is too large for memory; a small one is looked at when it is whole. */
+  #whole: Hash | undefined;
   /** Once the end of the header was seen. */
   #body: Hash | undefined;
+  readonly #surveyor = new Surveyor();
   #chunks: Buffer[] = [];
   #gathered = 0;
   #header: Buffer[] = [];
@@ -77,37 +80,43 @@ export class Receiver {
 
   /** A promise where the disk has to keep up; the octets must not change afterwards. @throws Failure if the disk is full */
   write(chunk: Buffer): void | Promise<void> {
-    this.#hash.update(chunk);
     this.#size += chunk.length;
-    if (this.#headerDone) this.#body?.update(chunk);
-    else this.#gatherHeader(chunk);
     this.#chunks.push(chunk);
     this.#gathered += chunk.length;
-    if (this.#size > MEMORY_LIMIT && this.#gathered >= WRITE_SIZE) return this.#spill();
-    return undefined;
+    if (this.#size <= MEMORY_LIMIT) return undefined;
+    if (this.#whole) this.#look(chunk);
+    else this.#lookAtAll();
+    return this.#gathered >= WRITE_SIZE ? this.#spill() : undefined;
   }
 
   /** The message, now that its terminator was seen. @throws Failure if the disk is full; then nothing is left of it */
   async finish(): Promise<StoredMessage> {
-    const inMemory = this.#file === undefined && this.#size <= MEMORY_LIMIT;
-    if (!inMemory) {
-      try {
-        await this.#spill();
-        await this.#close();
-      } catch (error) {
-        await this.discard();
-        throw diskFailure(this.#path, error);
-      }
+    if (this.#whole) return await this.#finishFile(this.#whole);
+    const bytes = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
+    this.#chunks = [];
+    const end = endOfHeader(bytes);
+    const header = end < 0 ? bytes : bytes.subarray(0, end);
+    const sha256 = hash('sha256', bytes);
+    const bodySha256 = end < 0 ? sha256 : hash('sha256', bytes.subarray(end));
+    return new Message({ size: this.#size, sha256, bodySha256, header }, bytes, this.#path);
+  }
+
+  async #finishFile(whole: Hash): Promise<StoredMessage> {
+    try {
+      await this.#spill();
+      await this.#close();
+    } catch (error) {
+      await this.discard();
+      throw diskFailure(this.#path, error);
     }
-    const bytes = inMemory ? (this.#chunks.length === 1 ? this.#chunks[0] : Buffer.concat(this.#chunks)) : undefined;
-    const collected = this.#header.length === 1 ? (this.#header[0] as Buffer) : Buffer.concat(this.#header);
+    const collected = Buffer.concat(this.#header);
     const end = endOfHeader(collected);
     const header = collected.subarray(0, Math.min(end < 0 ? collected.length : end, HEADER_LIMIT));
-    this.#chunks = [];
     this.#header = [];
-    const sha256 = this.#hash.digest('hex');
+    const sha256 = whole.digest('hex');
     const bodySha256 = this.#body?.digest('hex') ?? sha256;
-    return new Message({ size: this.#size, sha256, bodySha256, header }, bytes, this.#path);
+    const known = { size: this.#size, sha256, bodySha256, header, survey: this.#surveyor.result() };
+    return new Message(known, undefined, this.#path);
   }
 
   /** Gives everything back after a retrieval that failed. */
@@ -151,6 +160,18 @@ export class Receiver {
     }
   }
 
+  #lookAtAll(): void {
+    this.#whole = createHash('sha256');
+    for (const chunk of this.#chunks) this.#look(chunk);
+  }
+
+  #look(chunk: Buffer): void {
+    this.#whole?.update(chunk);
+    this.#surveyor.add(chunk);
+    if (this.#headerDone) this.#body?.update(chunk);
+    else this.#gatherHeader(chunk);
+  }
+
   #gatherHeader(chunk: Buffer): void {
     this.#header.push(chunk);
     this.#headerSize += chunk.length;
@@ -166,23 +187,23 @@ export class Receiver {
   }
 }
 
+type Known = Pick<StoredMessage, 'size' | 'sha256' | 'bodySha256' | 'header' | 'survey'>;
+
 class Message implements StoredMessage {
   readonly size: number;
   readonly sha256: string;
   readonly bodySha256: string;
   readonly header: Buffer;
+  readonly survey: StoredMessage['survey'];
   bytes: Buffer | undefined;
   readonly #path: string;
 
-  constructor(
-    { size, sha256, bodySha256, header }: Pick<StoredMessage, 'size' | 'sha256' | 'bodySha256' | 'header'>,
-    bytes: Buffer | undefined,
-    path: string,
-  ) {
+  constructor({ size, sha256, bodySha256, header, survey }: Known, bytes: Buffer | undefined, path: string) {
     this.size = size;
     this.sha256 = sha256;
     this.bodySha256 = bodySha256;
     this.header = header;
+    this.survey = survey;
     this.bytes = bytes;
     this.#path = path;
   }
@@ -190,6 +211,24 @@ class Message implements StoredMessage {
   open(): Readable {
     if (this.bytes) return Readable.from([this.bytes]);
     return Readable.from(readInPieces(this.#path), { objectMode: false, highWaterMark: READ_SIZE });
+  }
+
+  async *pieces(): AsyncGenerator<Buffer, void, undefined> {
+    if (this.bytes) {
+      yield this.bytes;
+      return;
+    }
+    const file = await open(this.#path, 'r');
+    try {
+      const room = Buffer.allocUnsafeSlow(READ_SIZE);
+      for (;;) {
+        const { bytesRead } = await file.read(room, 0, room.length);
+        if (bytesRead === 0) return;
+        yield room.subarray(0, bytesRead);
+      }
+    } finally {
+      await file.close();
+    }
   }
 
   async release(): Promise<void> {

@@ -5,7 +5,7 @@ import { suite, test } from 'node:test';
 import * as fc from 'fast-check';
 import type { SmtpConfig } from '../../src/config/types.ts';
 import type { Outcome } from '../../src/delivery/destination.ts';
-import { normalizeLineEnds } from '../../src/delivery/octets.ts';
+import { normalizeLineEnds } from '../../src/mail/line-ends.ts';
 import { openSmtp } from '../../src/delivery/smtp.ts';
 import { assertNoLeaks } from '../support/leaks.ts';
 import { startSmtpSink } from '../support/smtp-sink.ts';

@@ -8,7 +8,7 @@ import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
 import DKIM from 'nodemailer/lib/dkim';
 import type { DestinationConfig, TlsConfig } from '../../src/config/types.ts';
 import type { Outcome } from '../../src/delivery/destination.ts';
-import { normalizeLineEnds } from '../../src/delivery/octets.ts';
+import { normalizeLineEnds } from '../../src/mail/line-ends.ts';
 import { openDestination } from '../../src/delivery/open.ts';
 import { startHttpSink } from '../support/http-sink.ts';
 import { assertNoLeaks } from '../support/leaks.ts';

@@ -1,0 +1,104 @@
+/**
+ * A message as it goes behind DATA (RFC 5321 §4.5.2; pure): every line end CRLF, a dot that begins a line doubled, the line with
+ * the dot at the end. Nearly every message has nothing but a few dots to double, and is searched for that by native code.
+ */
+
+import { isAscii } from 'node:buffer';
+import { lineEndMissing } from '../mail/line-ends.ts';
+import type { Survey } from '../mail/line-ends.ts';
+
+const CR = 0x0d;
+const LF = 0x0a;
+const DOT = 0x2e;
+const CRLF = Buffer.from('\r\n');
+const TERMINATOR = Buffer.from('.\r\n');
+const INSERT_CR = CRLF.subarray(0, 1);
+const INSERT_LF = CRLF.subarray(1);
+const INSERT_DOT = TERMINATOR.subarray(0, 1);
+const INSERT_LF_DOT = Buffer.from('\n.');
+/** A CR without LF behind it, or an LF without CR before it; also where the neighbour lies in another chunk. */
+const LONE = /\r(?!\n)|(?<!\r)\n/;
+
+/** Makes chunks ready, however the message was cut. */
+export class Stuffer {
+  /** The beginning is that of a line. */
+  #last = LF;
+  #empty = true;
+  readonly #lone: boolean;
+
+  /** @param lone false if it is known that no lone CR or LF occurs, which need not be looked for then */
+  constructor(lone = true) {
+    this.#lone = lone;
+  }
+
+  /** The form of the next chunk; the chunk itself if there was nothing to do. */
+  push(chunk: Buffer): Buffer {
+    const cuts = cutsOf(chunk, this.#last, this.#lone);
+    const before = this.#last;
+    this.#last = chunk.at(-1) ?? before;
+    this.#empty &&= chunk.length === 0;
+    return cuts.length === 0 ? chunk : inserted(chunk, before, cuts);
+  }
+
+  /** What ends the message: a missing line end, and the line with the dot. */
+  end(): Buffer {
+    const missing = this.#empty ? CRLF : lineEndMissing(this.#last);
+    return missing.length === 0 ? TERMINATOR : Buffer.concat([missing, TERMINATOR]);
+  }
+}
+
+/** A whole message, the final dot included, and its survey: one copy where there is nothing to do. */
+export function stuffed(parts: readonly Buffer[]): Survey & { readonly data: Buffer } {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const room = Buffer.allocUnsafe(length + CRLF.length + TERMINATOR.length);
+  let at = 0;
+  for (const part of parts) at += part.copy(room, at);
+  const plain = room.subarray(0, length);
+  const lone = LONE.test(plain.toString('latin1'));
+  const cuts = cutsOf(plain, LF, lone);
+  const end = length === 0 ? CRLF : lineEndMissing(plain[length - 1] ?? LF);
+  at += end.copy(room, at);
+  at += TERMINATOR.copy(room, at);
+  const dots = cuts.filter((cut) => insertion(cut === 0 ? LF : (plain[cut - 1] ?? LF), plain[cut] ?? 0) === INSERT_DOT);
+  const size = length + cuts.length - dots.length + end.length;
+  const whole = room.subarray(0, at);
+  return { size, eightBit: !isAscii(plain), lone, data: cuts.length === 0 ? whole : inserted(whole, LF, cuts) };
+}
+
+/** The places where something must be put in. */
+function cutsOf(octets: Buffer, before: number, lone: boolean): number[] {
+  const cuts: number[] = [];
+  if (lone && (before === CR || LONE.test(octets.toString('latin1')))) {
+    let last = before;
+    for (let at = 0; at < octets.length; at++) {
+      const octet = octets[at] ?? 0;
+      if (insertion(last, octet) !== undefined) cuts.push(at);
+      last = octet;
+    }
+    return cuts;
+  }
+  if (octets[0] === DOT && before === LF) cuts.push(0);
+  for (let at = octets.indexOf('\n.', 0, 'latin1'); at >= 0; at = octets.indexOf('\n.', at + 2, 'latin1'))
+    cuts.push(at + 1);
+  return cuts;
+}
+
+function inserted(octets: Buffer, before: number, cuts: readonly number[]): Buffer {
+  const pieces: Buffer[] = [];
+  let from = 0;
+  for (const cut of cuts) {
+    const missing = insertion(cut === 0 ? before : (octets[cut - 1] ?? 0), octets[cut] ?? 0);
+    pieces.push(octets.subarray(from, cut));
+    if (missing) pieces.push(missing);
+    from = cut;
+  }
+  pieces.push(octets.subarray(from));
+  return Buffer.concat(pieces);
+}
+
+/** What is missing between two octets. */
+function insertion(last: number, octet: number): Buffer | undefined {
+  if (octet === LF) return last === CR ? undefined : INSERT_CR;
+  if (last === CR) return octet === DOT ? INSERT_LF_DOT : INSERT_LF;
+  return octet === DOT && last === LF ? INSERT_DOT : undefined;
+}
