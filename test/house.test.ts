@@ -11,7 +11,7 @@ import { describe, test } from 'node:test';
  * file is pure: a function of its arguments that imports only pure files.
  */
 const EDGES: Readonly<Record<string, string>> = {
-  '': 'app main version worker',
+  '': 'alerting app main version worker',
   cli: '*',
   config: 'examine files folder generate load read-bounded reveal run source watch',
   delivery:
@@ -19,7 +19,7 @@ const EDGES: Readonly<Record<string, string>> = {
     'tls transfer webhook webhook-body webhook-message webhook-multipart',
   demo: 'course demo maildrop narrator sandbox scratch smtp-receiver webhook-receiver',
   mail: '',
-  ops: 'events footprint heartbeat http log',
+  ops: 'alerts-watch events footprint heartbeat http log',
   pop3: 'authenticate authorize channel-binding client connect deadline engine listing peer-certificate proxy tls',
   queue: '*',
   store: 'breakers embedded lease ledger markers redis spool',
@@ -48,7 +48,7 @@ const WORLD =
   /\b(Date\.now|new Date\(\)|Math\.random|performance\.|process\.|setTimeout|setInterval|setImmediate|fetch\()/;
 
 /** The only files that build and wire things: they may import everything, and only they import each other. */
-const WIRING = ['app', 'main', 'worker', 'cli/*', 'demo/demo'];
+const WIRING = ['alerting', 'app', 'main', 'worker', 'cli/*', 'demo/demo'];
 
 /**
  * What the edges of a folder may import from other folders besides pure files. `types` are imports that vanish at run

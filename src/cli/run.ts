@@ -1,6 +1,7 @@
 /** `run`: the worker. It polls by the schedules until SIGTERM, then finishes what is in flight, QUITs and releases its leases. */
 
 import { hostname } from 'node:os';
+import { openAlerts } from '../alerting.ts';
 import { awaitEngine } from '../app.ts';
 import { explainProblem } from '../config/explain.ts';
 import { Failure, reasonOf } from '../failure.ts';
@@ -57,6 +58,7 @@ async function runWorker(loaded: Loaded, reload: Reload, context: Context): Prom
       onAgree: () => events.workersAgree(),
       onError: (error) => events.queueTrouble(reasonOf(error)),
     });
+    const alerts = openAlerts(engine, events);
     let face: HttpFace | undefined;
     try {
       await worker.start();
@@ -64,12 +66,14 @@ async function runWorker(loaded: Loaded, reload: Reload, context: Context): Prom
       await workers.start();
       face = await serve(engine, reload, events);
       events.started({ accounts: config.accounts.size, destinations: config.destinations.size, version: VERSION });
+      alerts.start();
       reload.begin(worker, events, () => void workers.beat());
       await aborted(context.stop);
       events.stopping(String(context.stop.reason ?? 'stop'));
     } finally {
       await reload.close();
       await face?.close();
+      await alerts.close();
       await worker.close();
       await heartbeat.stop();
       await workers.stop();

@@ -35,6 +35,15 @@ export function compileConfig(
             port: http.listen.port,
             token: http.token === undefined ? undefined : compiling.secret(http.token, 'http.token'),
           },
+    ...(settings.alerts === undefined
+      ? {}
+      : {
+          alerts: {
+            deliverTo: [...new Set(settings.alerts.deliverTo)],
+            after: settings.alerts.after,
+            from: settings.alerts.from,
+          },
+        }),
     log: { level: settings.log.level },
     concurrency: settings.concurrency,
     memoryBudget: settings.memoryBudget,

@@ -7,7 +7,19 @@ import { z } from 'zod';
 import { accountEntrySchema, defaultsSchema } from './account.ts';
 import { isLoopback } from './address.ts';
 import { destinationSchema } from './destinations/kinds.ts';
-import { countOption, fileOption, NAME_PATTERN, parseHost, refuse, secretOption, sizeOption } from './fields.ts';
+import {
+  addressOption,
+  countOption,
+  DAY,
+  durationOption,
+  fileOption,
+  NAME_PATTERN,
+  parseHost,
+  refuse,
+  SECOND,
+  secretOption,
+  sizeOption,
+} from './fields.ts';
 import { wrong } from './finding.ts';
 import type { Finding } from './finding.ts';
 
@@ -76,6 +88,37 @@ export const settingsSchema = z.strictObject({
       description: 'Serves health and metrics by HTTP.',
       otherwise: 'no HTTP',
       examples: [{ listen: '127.0.0.1:8080' }],
+    }),
+  alerts: z
+    .strictObject({
+      deliverTo: z
+        .array(name)
+        .min(1)
+        .max(10)
+        .meta({
+          description: 'Names of destinations. Each gets every alert, unless it is paused itself: name two if you can.',
+          examples: [['me']],
+        }),
+      after: durationOption([SECOND, 7 * DAY])
+        .prefault('30m')
+        .meta({
+          description:
+            'An account in trouble or a paused destination is told of when that has lasted this long. Quarantined mail, a lost ledger and a destination that is gone for good are told of at once.',
+          examples: ['2h'],
+        }),
+      from: addressOption()
+        .optional()
+        .meta({
+          description: 'The address in `From:` of an alert. The reverse-path is null in any case.',
+          otherwise: "the destination's own address",
+          examples: ['mailferry@example.com'],
+        }),
+    })
+    .optional()
+    .meta({
+      description: 'Sends what needs a person to destinations, and once more when it works again.',
+      otherwise: 'only the log, `status` and the metrics tell',
+      examples: [{ deliverTo: ['me'], after: '30m' }],
     }),
   log: z
     .strictObject({

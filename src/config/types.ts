@@ -203,12 +203,23 @@ export interface LimitsConfig {
   readonly deliveriesPerDestination: number | undefined;
 }
 
+/** Whom to tell of what needs a person. */
+export interface AlertsConfig {
+  /** Names of destinations; each gets every alert. */
+  readonly deliverTo: readonly string[];
+  /** Trouble that may pass by itself is told of when it has lasted this long. Milliseconds. */
+  readonly after: number;
+  /** The address in `From:`; undefined: one of the destination's own. */
+  readonly from: string | undefined;
+}
+
 export interface Config {
   /** The file or folder it came from, for messages. */
   readonly source: string;
   readonly dataDir: string;
   readonly redis: RedisConfig;
   readonly http: HttpConfig | undefined;
+  readonly alerts?: AlertsConfig;
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
   /** Accounts polled at a time by this worker. */
   readonly concurrency: number;

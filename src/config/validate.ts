@@ -54,6 +54,8 @@ export function validate(root: unknown): Validated {
   });
   const defaults = isGroup(root['defaults']) ? root['defaults'] : {};
   findings.push(...unknownDestinations(['defaults', 'deliverTo'], defaults['deliverTo'], names));
+  if (isGroup(root['alerts']))
+    findings.push(...unknownDestinations(['alerts', 'deliverTo'], root['alerts']['deliverTo'], names));
   const validAccounts = section('accounts', accounts, findings).flatMap(([name, entry]) => {
     const valid = validateAccount(name, entry, defaults, names, findings);
     return valid === undefined ? [] : [valid];

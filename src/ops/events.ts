@@ -204,6 +204,27 @@ export class ProcessEvents {
     this.log.info({ destination }, 'destination works again');
   }
 
+  /** @param titles one line for each thing that is said in it */
+  alert(subject: string, titles: readonly string[]): void {
+    this.log.warn({ subject, says: titles }, 'alert');
+  }
+
+  alertDelivered(subject: string, destination: string, said: string): void {
+    this.log.info({ subject, destination, said: printable(said) }, 'alert delivered');
+  }
+
+  alertNotDelivered(subject: string, destination: string, said: string, attempt: number): void {
+    this.log.error({ subject, destination, said: printable(said), attempt }, 'alert not delivered');
+  }
+
+  alertHasNowhere(subject: string, destinations: readonly string[]): void {
+    this.log.error({ subject, destinations }, 'alert not delivered: every destination for alerts is paused itself');
+  }
+
+  alertGivenUp(subject: string, destinations: readonly string[], after: string): void {
+    this.log.error({ subject, destinations, after }, 'alert given up');
+  }
+
   schedules(changes: { readonly added: number; readonly changed: number; readonly removed: number }): void {
     this.log.info(changes, 'schedules set');
   }

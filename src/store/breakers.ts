@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { reasonOf } from '../failure.ts';
+import { printable } from '../untrusted.ts';
 import { afterAttempt, CLOSED, retriedNow } from '../sync/retry.ts';
 import type { Backoff, Breaker, Sign } from '../sync/retry.ts';
 import { breakerKey, probeKey } from './keys.ts';
@@ -14,7 +15,7 @@ import { CLAIM_PROBE, RENEW_PROBE, runScript, SET_BREAKER } from './scripts.ts';
 /** How long what another worker wrote may stay unknown here. Milliseconds. */
 const FRESH = 2000;
 /** An opened breaker is forgotten so long after its pause. Milliseconds. */
-const EXPIRY = 24 * 60 * 60_000;
+const EXPIRY = 30 * 24 * 60 * 60_000;
 /** The claim of a prober that died holds for so long; one that lives renews it. Milliseconds. */
 const CLAIM = 30_000;
 /** Workers that write at the same time; who loses so often leaves it to the others. */
@@ -70,6 +71,11 @@ export class Breakers {
     if (openUntil > now) return openUntil;
     const probed = openUntil === 0 ? 0 : (this.#probed.get(destination) ?? 0);
     return probed > now ? Math.min(probed, now + FRESH) : 0;
+  }
+
+  /** How it stands, as far as is known here. */
+  of(destination: string): Breaker {
+    return this.#of(destination).breaker;
   }
 
   /** True if it was paused until now: then one message is tried first. */
@@ -134,6 +140,7 @@ export class Breakers {
       for (let round = 0; round < ROUNDS; round++) {
         const { breaker: before, raw } = this.#of(destination);
         after = news(before);
+        if (after !== before && after.failures > 0) after = { ...after, said: printable(reason, 200) };
         const text = after.openUntil === 0 && after.failures === 0 ? '' : JSON.stringify(after);
         const expiry = Math.max(0, after.openUntil - now()) + EXPIRY;
         const keys = [breakerKey(destination), probeKey(destination)];

@@ -3,6 +3,8 @@
  * chance come in as arguments. Unknown means temporary.
  */
 
+import type { Outcome } from '../delivery/destination.ts';
+
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
@@ -120,6 +122,12 @@ export interface Breaker {
   readonly openUntil: number;
   /** True if it will not go away by itself: a wrong password, an address that is none any more. */
   readonly needsPerson?: boolean;
+  /** It asked never to be called again. */
+  readonly gone?: boolean;
+  /** When the first of these failures came. */
+  readonly since?: number;
+  /** Its words at the last of them, cut and escaped. */
+  readonly said?: string;
 }
 
 export const CLOSED: Breaker = { failures: 0, openUntil: 0 };
@@ -131,6 +139,14 @@ export const CLOSED: Breaker = { failures: 0, openUntil: 0 };
  * - `refuses`: it refuses us rather than the message, until a person does something. `gone`: it wants nothing any more.
  */
 export type Sign = 'works' | 'fails' | 'silent' | 'refuses' | 'gone';
+
+/** What an outcome says of its destination. */
+export function signOf({ kind, scope, gone, needsPerson }: Omit<Outcome, 'said'>): Sign {
+  if (gone === true) return 'gone';
+  if (kind === 'inDoubt') return 'silent';
+  if (kind === 'confirmed' || scope === 'message') return 'works';
+  return needsPerson === true ? 'refuses' : 'fails';
+}
 
 /** Two failures may be bad luck; from here on mail is not retrieved just to fail. */
 const BREAKER_THRESHOLD = 3;
@@ -148,13 +164,14 @@ export function afterAttempt(
   if (sign === 'works') return breaker.failures === 0 ? breaker : CLOSED;
   if (sign === 'silent' && breaker.openUntil === 0) return breaker;
   const failures = breaker.failures + 1;
-  if (sign === 'gone') return { failures, openUntil: now + GONE_PAUSE, needsPerson: true };
+  const since = breaker.since ?? now;
+  if (sign === 'gone') return { failures, openUntil: now + GONE_PAUSE, needsPerson: true, gone: true, since };
   const over = failures - BREAKER_THRESHOLD;
-  if (over < 0) return { failures, openUntil: 0 };
-  if (sign !== 'refuses') return { failures, openUntil: now + backoff(pauses, over + 1, random) };
+  if (over < 0) return { failures, openUntil: 0, since };
+  if (sign !== 'refuses') return { failures, openUntil: now + backoff(pauses, over + 1, random), since };
   // Never early: each refused login brings ours nearer to being locked.
   const wait = ceilingOf(LOGIN_BACKOFF, over + 1) * (0.5 + random / 2);
-  return { failures, openUntil: now + Math.round(wait), needsPerson: true };
+  return { failures, openUntil: now + Math.round(wait), needsPerson: true, since };
 }
 
 /** The breaker after a person may have helped: half open, if it waited for one. */

@@ -16,7 +16,7 @@ import type { Hold } from './hold.ts';
 import { matchGroup } from './identity.ts';
 import { decide } from './plan.ts';
 import type { PlanInput, Retrieval } from './plan.ts';
-import type { Sign } from './retry.ts';
+import { signOf } from './retry.ts';
 import { routedTo } from './route.ts';
 import type { Route } from './route.ts';
 import { settle, withdraw } from './settle.ts';
@@ -226,14 +226,6 @@ async function attempt(
   }
   await breakers.end(pass, signOf(outcome), outcome.said);
   note(key, name, outcome, message, tools, tally);
-}
-
-/** What an outcome says of its destination. */
-function signOf({ kind, scope, gone, needsPerson }: Outcome): Sign {
-  if (gone === true) return 'gone';
-  if (kind === 'inDoubt') return 'silent';
-  if (kind === 'confirmed' || scope === 'message') return 'works';
-  return needsPerson === true ? 'refuses' : 'fails';
 }
 
 /**
