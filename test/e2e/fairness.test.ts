@@ -1,12 +1,17 @@
 // Nothing blocks the rest: a destination that hangs for ever, servers that hang or crawl, a backlog beside small accounts.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { describe, test } from 'node:test';
+import type { LogLine } from '../support/mailferry.ts';
 import { mails } from '../support/outside.ts';
 import { startPop3Server } from '../support/pop3-server.ts';
 import { redisAvailable } from '../support/redis.ts';
 import { until } from '../support/wait.ts';
 import { World } from '../support/world.ts';
+
+const BACKLOG = Number(process.env['FAIRNESS_BACKLOG'] ?? 3000);
+const SMALL = Number(process.env['FAIRNESS_SMALL'] ?? 30);
 
 describe('fairness', { skip: redisAvailable() ?? false, concurrency: 3 }, () => {
   test(
@@ -81,31 +86,80 @@ describe('fairness', { skip: redisAvailable() ?? false, concurrency: 3 }, () => 
     await worker.stop();
   });
 
-  test('a backlog beside small accounts', { timeout: 120_000 }, async (t) => {
-    const pop3 = await startPop3Server({ users: { big: 'secret', small: 'secret' } }, t);
+  // In full: FAIRNESS_BACKLOG=50000 FAIRNESS_SMALL=200
+  test('a backlog beside small accounts', { timeout: BACKLOG > 10_000 ? 1_800_000 : 120_000 }, async (t) => {
+    const small = Array.from({ length: SMALL }, (_, index) => `small${String(index)}`);
+    const users = Object.fromEntries(['big', ...small].map((user) => [user, 'secret']));
+    const pop3 = await startPop3Server({ users }, t);
     const world = await World.open({ owner: t, pop3: pop3 as never });
     const account = { ...(world.config()['accounts'] as Record<string, Record<string, unknown>>)['isp'] };
-    const of = (user: string, more: object): object => ({
+    const of = (user: string, more: object = {}): object => ({
       ...account,
       user,
       password: 'secret',
       deliverTo: ['hook'],
+      every: '10s',
+      maxMessagesPerPoll: Math.ceil(BACKLOG / 30),
       ...more,
     });
     await world.mailferry.configure({
       ...world.config(),
+      // One place: whoever is polled makes all others wait.
       concurrency: 1,
-      accounts: { big: of('big', { maxMessagesPerPoll: 100 }), small: of('small', {}) },
+      accounts: { big: of('big'), ...Object.fromEntries(small.map((user) => [user, of(user)])) },
     });
-    pop3.drop('big').add(...mails('big', 3000).map(({ octets }) => octets));
+    const put = (user: string, name: string, count: number): void =>
+      void pop3.drop(user).add(...mails(name, count).map(({ octets }) => octets));
+    put('big', 'big', BACKLOG);
+    for (const user of small) put(user, user, 1);
+    const began = performance.now();
     const worker = world.start();
-    await until(() => world.hook.accepted.length > 0, { timeout: 20_000 });
-    pop3.drop('small').add(...mails('small', 1).map(({ octets }) => octets));
-    await world.pollNow('small');
-    await until(() => pop3.drop('small').messages.length === 0, { timeout: 60_000, interval: 5 });
-    assert.ok(pop3.drop('big').messages.length > 0, 'the small one did not wait for the backlog');
-    await until(() => pop3.drop('big').messages.length === 0, { timeout: 60_000 });
-    assert.equal(world.hook.accepted.length, 3001, 'none twice');
+    const polled = (): string[] => worker.logged('polled').map((line) => String(line['account']));
+    const isIdle = (): boolean => small.every((user) => pop3.drop(user).messages.length === 0);
+    await until(() => isIdle(), { timeout: 60_000, interval: 5, what: 'the first mail of the small ones' });
+    // At the start all wait: each small account is polled before the big one has had its third turn.
+    assert.ok(polled().filter((name) => name === 'big').length <= 2, polled().join(' '));
+    // New mail for all of them, again and again: they keep being served while the backlog drains.
+    let rounds = 0;
+    while (pop3.drop('big').messages.length > BACKLOG / 3) {
+      rounds += 1;
+      for (const user of small) put(user, `${user}.${String(rounds)}`, 1);
+      for (const user of small) await world.pollNow(user);
+      const before = polled().length;
+      await until(() => isIdle(), { timeout: 60_000, interval: 5, what: `round ${String(rounds)}` });
+      const turns = polled()
+        .slice(before)
+        .filter((name) => name === 'big').length;
+      assert.ok(turns <= 2, `the big one had ${String(turns)} turns while all others waited`);
+    }
+    await until(() => pop3.drop('big').messages.length === 0, { timeout: BACKLOG * 20, what: 'the backlog' });
+    const took = performance.now() - began;
+    assert.equal(world.hook.accepted.length, BACKLOG + (rounds + 1) * SMALL, 'each once');
+    assert.ok(rounds > 0, 'small accounts were served while the backlog drained');
+    const turns = polled().filter((name) => name === 'big').length;
+    assert.ok(turns >= 30, 'in pieces');
+    const peak = /VmHWM:\s+(\d+)/.exec(
+      await readFile(`/proc/${String(worker.child.pid)}/status`, 'utf8').catch(() => ''),
+    );
+    const seconds = Math.round(took / 1000);
+    t.diagnostic(
+      `${String(BACKLOG)} beside ${String(SMALL)}: ${String(seconds)} s, ${String(turns)} turns of the big one, ` +
+        `${String(rounds)} rounds of the others, latest by ${String(lateness(worker.logged('polled')))} s, ` +
+        `memory at most ${String(Math.round(Number(peak?.[1] ?? 0) / 1024))} MB`,
+    );
     assert.equal(await worker.stop(), 0, worker.noise);
   });
 });
+
+/** The longest time between two polls of one small account, beyond its 10 s. Seconds. */
+function lateness(polled: readonly LogLine[]): number {
+  const last = new Map<string, number>();
+  let most = 0;
+  for (const { account, time } of polled) {
+    const at = Date.parse(String(time));
+    const before = last.get(String(account));
+    if (before !== undefined && account !== 'big') most = Math.max(most, at - before - 10_000);
+    last.set(String(account), at);
+  }
+  return Math.round(most / 1000);
+}
