@@ -6,9 +6,11 @@ import { inspect } from 'node:util';
 import { Pop3Client } from '../../src/pop3/client.ts';
 import type { Pop3Options } from '../../src/pop3/client.ts';
 import type { Pop3Error } from '../../src/pop3/error.ts';
+import { certificates } from '../support/certificates.ts';
 import { assertNoLeaks } from '../support/leaks.ts';
 import { startPop3Server } from '../support/pop3-server.ts';
 import type { Pop3Server, Pop3ServerOptions } from '../support/pop3-server.ts';
+import { caFile } from '../support/tls.ts';
 
 assertNoLeaks();
 
@@ -77,8 +79,24 @@ suite('the way in', () => {
     assert(!tries(server).some((line) => /DELE|QUIT/.test(line)));
   });
 
+  test('an empty initial response is "=" (RFC 5034 §4): EXTERNAL as whoever the certificate says', async (context) => {
+    const options = { tls: true, sasl: ['EXTERNAL'], rules: [{ on: /^AUTH/, reply: '+OK' }] };
+    const server = await startPop3Server(options, context);
+    const { clientCertFile, clientKeyFile } = await certificates({ client: 'u1' });
+    const tls = {
+      caFile,
+      fingerprint: undefined,
+      serverName: 'localhost',
+      certFile: clientCertFile,
+      keyFile: clientKeyFile,
+    };
+    const login = { host: server.host, port: server.port, security: 'tls', tls, user: '', timeout: 5000 } as const;
+    (await Pop3Client.open(login)).abort();
+    assert.deepEqual(tries(server), ['AUTH EXTERNAL =']);
+  });
+
   for (const mechanism of ['xoauth2', 'oauthbearer']) {
-    for (const length of [10, 2000]) {
+    for (const length of [10, 2000, 9000]) {
       test(`${mechanism}, a token of ${String(length)} octets`, async (context) => {
         const token = 't'.repeat(length);
         const server = await start({ sasl: [mechanism.toUpperCase()], users: { jane: token } }, context);

@@ -62,7 +62,14 @@ test('the example of the docstring runs as it is printed, with nothing else of t
 });
 
 suite('a whole session', () => {
-  for (const behaviour of [{}, { tls: true }, { stls: true }, { chunk: 1 }, { pipelining: 'off' as const }]) {
+  for (const behaviour of [
+    {},
+    { tls: true },
+    { stls: true },
+    { chunk: 1 },
+    { pipelining: 'off' as const },
+    { pipelining: 'afterLogin' as const },
+  ]) {
     test(inspect(behaviour), async (context) => {
       const server = await startPop3Server(behaviour, context);
       const drop = server.drop();
