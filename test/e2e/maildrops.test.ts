@@ -2,17 +2,20 @@
 // counts for nothing, and the server's wishes are heard. The real process against the scriptable server.
 
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { Clock } from '../support/clock.ts';
 import { startHttpSink } from '../support/http-sink.ts';
 import type { HttpSink } from '../support/http-sink.ts';
 import { Mailferry } from '../support/mailferry.ts';
-import { hookIds, idOf, mails } from '../support/outside.ts';
+import { hookIds, idOf, mails, pollNow } from '../support/outside.ts';
 import type { TestMail } from '../support/outside.ts';
 import { startPop3Server } from '../support/pop3-server.ts';
 import type { Pop3Server, Pop3ServerOptions } from '../support/pop3-server.ts';
 import { redisAvailable } from '../support/redis.ts';
 import { serversAvailable, startServer } from '../support/servers.ts';
 import type { Owner } from '../support/temp.ts';
+import { until } from '../support/wait.ts';
 import { World } from '../support/world.ts';
 
 interface Place {
@@ -125,6 +128,20 @@ describe('what servers say', { skip: redisAvailable() ?? false, timeout: 60_000,
     assert.equal(server.sessions.length, 2);
     const refused = await wait();
     assert(refused > good - 60_000 && refused > 800_000 && refused <= 900_000, String(refused));
+  });
+
+  test('[UTF8], by a server that does not announce UTF8: the next session of the worker says it (RFC 6856 §5)', async (t) => {
+    const shy = { utf8: 'demanded', capabilities: () => ['USER', 'UIDL', 'TOP'] } as const;
+    const { server, hook, mailferry, mail } = await placeFor(t, { every: '10s' }, shy);
+    const clock = await Clock.of(mailferry);
+    await using worker = mailferry.start();
+    const failed = await worker.says('poll failed');
+    assert.match(String(failed['reason']), /\[UTF8\]/);
+    await clock.advance(60_000);
+    await pollNow(join(mailferry.dataDir, 'redis/redis.sock'), 'jane');
+    await until(() => left(server).length === 0, { timeout: 30_000, what: `an empty maildrop; ${worker.noise}` });
+    assert.deepEqual(hookIds(hook).toSorted(), idsOf(mail));
+    assert.equal(await worker.stop(), 0, worker.noise);
   });
 
   test('unique-ids that two accounts share are those of different messages', async (t) => {
