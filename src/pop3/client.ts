@@ -258,8 +258,13 @@ export class Pop3Client {
 
   /** The size of one message as LIST says; undefined if the server does not. */
   async list(messageNumber: number): Promise<number | undefined> {
-    const reply = await this.#ask(`LIST ${number(messageNumber)}`);
-    return parseStat(textOf(reply))?.octets;
+    try {
+      const reply = await this.#ask(`LIST ${number(messageNumber)}`);
+      return parseStat(textOf(reply))?.octets;
+    } catch (error) {
+      if (error instanceof Pop3Error && error.kind === 'refused') return undefined;
+      throw error;
+    }
   }
 
   /** Marks a message as deleted: it goes at `quit`, and not before. */

@@ -162,6 +162,15 @@ export class Ledger {
     return { rows, quiet, entries: new Map([...this.#open, ...this.#read]) };
   }
 
+  /** True if nothing is known of these unique-ids. @throws if Redis is out of reach */
+  async knowsNone(rows: readonly Row[]): Promise<boolean> {
+    await this.flushed();
+    this.#read.clear();
+    if (rows.some((row) => this.#open.has(row.uniqueId))) return false;
+    const values = await this.#redis.hmget(this.#keys.settled, ...rows.map((row) => row.uniqueId));
+    return values.every((value) => value === null);
+  }
+
   async #readAbsent(listed: ReadonlySet<string>): Promise<void> {
     let cursor = '0';
     do {

@@ -24,8 +24,8 @@ export interface AccountState {
   /** Set by a person after the ledger was lost: what to do with what lies there. */
   readonly resume: 'deliver' | 'skip' | undefined;
   readonly listing: {
-    /** Over all rows of the last complete listing; empty if none. */
-    readonly digest: string;
+    /** True if every message of the last listing is known, and still lies there as far as we know. */
+    readonly complete: boolean;
     readonly count: number;
     readonly octets: number;
     readonly lastUniqueId: string;
@@ -59,7 +59,7 @@ export const NEW_ACCOUNT: AccountState = {
   trouble: undefined,
   notBefore: 0,
   resume: undefined,
-  listing: { digest: '', count: -1, octets: 0, lastUniqueId: '', at: 0 },
+  listing: { complete: false, count: -1, octets: 0, lastUniqueId: '', at: 0 },
   next: 0,
   more: false,
   counts: { deferred: 0, quarantined: 0, inDoubt: 0, delivered: 0, deleted: 0 },

@@ -20,7 +20,7 @@ import { decide, plan } from './plan.ts';
 import type { Action, Plan, PlanInput } from './plan.ts';
 import type { Backoff } from './retry.ts';
 import { Session } from './session.ts';
-import { identify, looksUnchanged, survey } from './survey.ts';
+import { glance, identify, survey } from './survey.ts';
 import type { Survey } from './survey.ts';
 import type { TransferTools } from './transfer.ts';
 import { troubleOf } from './trouble.ts';
@@ -130,10 +130,11 @@ class Visit {
         this.#account,
         AbortSignal.any([this.#tools.hardStop, this.#hold.lease.lost]),
       );
-      if (!this.#options.dryRun && this.#mayBeIdle(state) && (await looksUnchanged(session, state, this.#began))) {
-        return await this.#idle(session);
-      }
-      const found = await survey(session, state, this.#began);
+      const maySkip = !this.#options.dryRun && this.#mayBeIdle(state);
+      const seen = maySkip ? await glance(session, state, this.#began) : undefined;
+      if (seen?.kind === 'unchanged') return await this.#idle(session);
+      const isGrown = seen?.kind === 'grown' && (await this.#hold.ledger.knowsNone(seen.survey.rows));
+      const found = isGrown ? seen.survey : await survey(session, this.#began);
       const todo = await this.#plan(session, found);
       if (this.#options.dryRun) {
         // However it ends, nothing was marked.
@@ -149,7 +150,7 @@ class Visit {
         this.#tools.stop,
         this.#options.onProgress,
       );
-      await transfer.work(todo, found.rows.length);
+      await transfer.work(todo, found.listing.count);
       return await this.#done(session, transfer, todo, found);
     } catch (error) {
       session?.abort();
@@ -206,7 +207,10 @@ class Visit {
   async #plan(session: Pop3Client, found: Survey): Promise<Plan> {
     const { state, ledger } = { state: this.#hold.ledger.state, ledger: this.#hold.ledger };
     const policy = this.#policy();
-    const compared = await ledger.compare(found.rows, policy, this.#began);
+    const compared =
+      found.before > 0
+        ? { rows: found.rows, quiet: found.before, entries: new Map<string, Entry[]>() }
+        : await ledger.compare(found.rows, policy, this.#began);
     const input: PlanInput = {
       ...compared,
       policy,
@@ -256,9 +260,11 @@ class Visit {
     await transfer.end(this.#account.retention);
     const summary = transfer.summary(todo.more);
     // A maildrop that is suddenly empty has nothing to come back for before its time.
-    const next = found.rows.length === 0 ? todo.next : this.#nextDue(todo.next);
+    // What was waited for among the messages before these still is.
+    const planned = found.before > 0 ? earlier(todo.next, ledger.state.next) : todo.next;
+    const next = found.rows.length === 0 ? todo.next : this.#nextDue(planned);
     // What was deleted makes the listing another one: then the next poll must look.
-    const listing = summary.deleted > 0 || summary.more ? { ...found.listing, digest: '' } : found.listing;
+    const listing = summary.deleted > 0 || summary.more ? { ...found.listing, complete: false } : found.listing;
     await ledger.saveState({
       ...this.#success(notBefore),
       listing: { ...listing, count: found.listing.count - summary.deleted },
@@ -311,7 +317,7 @@ class Visit {
       if (entry.absences > 0) continue;
       const action = this.#decide(entry);
       const at = action.do === 'nothing' ? action.next : action.do === 'retrieve' ? soon : 0;
-      if (at > 0) next = next === 0 ? at : Math.min(next, at);
+      next = earlier(next, at);
     }
     return next;
   }
@@ -382,6 +388,11 @@ class Visit {
     const wants = { deliverTo, routed: routes !== undefined, optional, fallback };
     return { ...wants, retention, firstPoll: resume ?? firstPoll, maxMessageSize, maxMessagesPerPoll };
   }
+}
+
+/** The earlier of two times; 0 is none. */
+function earlier(one: number, other: number): number {
+  return one === 0 || other === 0 ? one + other : Math.min(one, other);
 }
 
 function noWork(listed: number): PollSummary {
