@@ -205,7 +205,7 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
     holds: new Holds(store.redis, hardStop.signal),
     markers: new Markers(store.redis, config.dataDir),
     spool,
-    budget: new Window(budgetOf(config)),
+    budget: { memory: new Window(octets(config.memoryBudget)), spool: new Window(octets(config.spoolBudget)) },
     breakers,
     deliveryBackoff: options.deliveryBackoff ?? DELIVERY_BACKOFF,
     events,
@@ -235,7 +235,8 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
     apply(after, changed) {
       generations.replace(after, changed);
       breakers.retry([...changed]).catch((error: unknown) => events.failed(error));
-      shared.budget.resize(budgetOf(after));
+      shared.budget.memory.resize(octets(after.memoryBudget));
+      shared.budget.spool.resize(octets(after.spoolBudget));
     },
     stop() {
       stop.abort();
@@ -265,8 +266,9 @@ function placesOf(account: AccountConfig, config: Config): Place[] {
 }
 const sharedOf = new WeakMap<Config, ReadonlyMap<string, unknown>>();
 
-function budgetOf({ memoryBudget }: Config): WindowLimits {
-  return { messages: Number.POSITIVE_INFINITY, octets: memoryBudget };
+/** As many messages as there are, up to so many octets. */
+function octets(limit: number): WindowLimits {
+  return { messages: Number.POSITIVE_INFINITY, octets: limit };
 }
 
 /** Opens a POP3 session by an account's config. @throws Pop3Error */

@@ -47,6 +47,7 @@ export function compileConfig(
     log: { level: settings.log.level },
     concurrency: settings.concurrency,
     memoryBudget: settings.memoryBudget,
+    spoolBudget: settings.spoolBudget,
     limits: {
       sessionsPerServer: settings.limits.sessionsPerServer,
       deliveriesPerDestination: settings.limits.deliveriesPerDestination,

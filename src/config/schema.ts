@@ -141,6 +141,13 @@ export const settingsSchema = z.strictObject({
       description: 'Octets of messages held in memory at a time; what is over it waits, or goes by way of `dataDir`.',
       examples: ['256MB'],
     }),
+  spoolBudget: sizeOption([1024 ** 2, 10 * 1024 ** 4])
+    .prefault('2GB')
+    .meta({
+      description:
+        'Octets of large messages under `dataDir/spool` at a time; what is over it waits on its server. One message of each session may always be on its way.',
+      examples: ['500MB'],
+    }),
   limits: z
     .strictObject({
       sessionsPerServer: countOption(1, 10_000)

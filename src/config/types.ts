@@ -225,6 +225,8 @@ export interface Config {
   readonly concurrency: number;
   /** Octets of messages held in memory at a time, over all accounts. */
   readonly memoryBudget: number;
+  /** Octets of large messages on the disk at a time, over all accounts. */
+  readonly spoolBudget: number;
   /** Over all workers on one Redis; undefined is no limit. */
   readonly limits: LimitsConfig;
   readonly destinations: ReadonlyMap<string, DestinationConfig>;

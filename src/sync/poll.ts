@@ -20,11 +20,11 @@ import { decide, plan } from './plan.ts';
 import type { Action, Plan, PlanInput } from './plan.ts';
 import type { Backoff } from './retry.ts';
 import { Session } from './session.ts';
+import type { Budget } from './session.ts';
 import { glance, identify, survey } from './survey.ts';
 import type { Survey } from './survey.ts';
 import type { TransferTools } from './transfer.ts';
 import { troubleOf } from './trouble.ts';
-import type { Window } from './window.ts';
 
 /** When what is due already, and was not done, is tried again. Milliseconds. */
 const SOON = 5000;
@@ -34,8 +34,7 @@ export interface PollTools {
   readonly holds: Holds;
   readonly markers: Markers;
   readonly spool: Spool;
-  /** What all polls of this process together may hold in memory. */
-  readonly budget: Window;
+  readonly budget: Budget;
   readonly breakers: Breakers;
   readonly destinations: ReadonlyMap<string, Destination>;
   readonly deliveryBackoff: Backoff;

@@ -25,9 +25,25 @@ const LIMITS = { messages: 128, octets: 16 * 1024 * 1024 };
 const GRACE = 10_000;
 /** What a message whose size is not known is taken for. Octets. */
 const UNKNOWN_SIZE = 64 * 1024;
+/** Larger messages go to the spool. Octets. */
+const IN_MEMORY = 256 * 1024;
 /** A message that comes out below this part of its listed size, by more than `SHORT_BY`, is not trusted at once. */
 const SHORT = 0.5;
 const SHORT_BY = 1024;
+
+/** What all sessions of this process together may hold. */
+export interface Budget {
+  /** Octets of messages in memory. */
+  readonly memory: Window;
+  /** Octets of large messages on the disk. */
+  readonly spool: Window;
+}
+
+/** What one message takes, in octets. */
+interface Weight {
+  readonly memory: number;
+  readonly spool: number;
+}
 
 export class Session {
   readonly tally: Tally = { retrieved: 0, octets: 0, delivered: 0, deferred: 0, rejected: 0, inDoubt: 0 };
@@ -36,7 +52,7 @@ export class Session {
   readonly #session: Pop3Client;
   readonly #tools: TransferTools;
   readonly #spool: Spool;
-  readonly #budget: Window;
+  readonly #budget: Budget;
   readonly #stop: AbortSignal;
   readonly #onProgress: ((progress: PollSummary) => void) | undefined;
   readonly #deletions: Deletions;
@@ -54,7 +70,7 @@ export class Session {
     session: Pop3Client,
     tools: TransferTools,
     spool: Spool,
-    budget: Window,
+    budget: Budget,
     stop: AbortSignal,
     onProgress: ((progress: PollSummary) => void) | undefined,
   ) {
@@ -94,8 +110,9 @@ export class Session {
         isStuck = !this.#isOver() && !this.#isPaused();
         break;
       }
-      this.#window.enter(weight);
-      this.#budget.enter(weight);
+      this.#window.enter(weight.memory);
+      this.#budget.memory.enter(weight.memory);
+      if (weight.spool > 0) this.#budget.spool.enter(weight.spool);
       this.#start(retrieval, weight);
     }
     if (!isStuck) await this.#wait();
@@ -142,25 +159,28 @@ export class Session {
     return this.#session.capabilities.expire === 0;
   }
 
-  #weight({ row }: Retrieval): number {
+  #weight({ row }: Retrieval): Weight {
+    const size = row.size < 0 ? UNKNOWN_SIZE : row.size;
     // Larger messages lie on the disk, and take little memory.
-    return Math.min(row.size < 0 ? UNKNOWN_SIZE : row.size, 4 * UNKNOWN_SIZE);
+    return { memory: Math.min(size, IN_MEMORY), spool: size > IN_MEMORY ? size : 0 };
   }
 
   /** Waits until a message of that weight may start. False if the session must end, or nothing has moved for the grace. */
-  async #room(weight: number): Promise<boolean> {
+  async #room(weight: Weight): Promise<boolean> {
     while (!this.#isOver() && !this.#hasRoom(weight)) {
       if (!(await this.#window.changed(GRACE, this.#stop))) return false;
     }
     return !this.#isOver();
   }
 
-  #hasRoom(weight: number): boolean {
+  #hasRoom(weight: Weight): boolean {
     // Where nobody but destinations that failed until now would take it, one message goes first.
     const isProbing = this.#names().every((name) => !this.#mayTake(name));
     if (isProbing || this.#window.isEmpty) return this.#window.isEmpty;
     // One message a session may always be on its way; more only within the budget of the whole process.
-    return this.#window.hasRoom(weight) && this.#budget.hasRoom(weight);
+    const { memory, spool } = this.#budget;
+    const fits = this.#window.hasRoom(weight.memory) && memory.hasRoom(weight.memory);
+    return fits && (weight.spool === 0 || spool.hasRoom(weight.spool));
   }
 
   /** The destinations that messages of this session may go to. */
@@ -189,15 +209,16 @@ export class Session {
     }
   }
 
-  #start(retrieval: Retrieval, weight: number): void {
+  #start(retrieval: Retrieval, weight: Weight): void {
     const run = this.#transfer(retrieval)
       .catch((error: unknown) => {
         this.#broken ??= error;
       })
       .finally(() => {
         this.#running.delete(run);
-        this.#window.leave(weight);
-        this.#budget.leave(weight);
+        this.#budget.memory.leave(weight.memory);
+        if (weight.spool > 0) this.#budget.spool.leave(weight.spool);
+        this.#window.leave(weight.memory);
         this.#onProgress?.(this.summary(false));
       });
     this.#running.add(run);

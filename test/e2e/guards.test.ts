@@ -1,6 +1,8 @@
 // Limits that all workers on one Redis keep together.
 
 import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { hookIds, mails } from '../support/outside.ts';
 import { startPop3Server } from '../support/pop3-server.ts';
@@ -87,6 +89,42 @@ describe('guards', { skip: redisAvailable() ?? false, concurrency: 2 }, () => {
       what: 'both are polled',
     });
     assert.equal(watched.peak(), 1);
+    assert.equal(await worker.stop(), 0, worker.noise);
+  });
+
+  test('large messages on the disk stay within the budget of the process', { timeout: 60_000 }, async (t) => {
+    const pop3 = await startPop3Server({ users: { a: 'secret', b: 'secret' } }, t);
+    const world = await World.open({ owner: t, pop3: pop3 as never });
+    const isp = (world.config()['accounts'] as Record<string, Options>)['isp'];
+    const of = (user: string): Options => ({ ...isp, user, password: 'secret', deliverTo: ['hook'] });
+    await world.mailferry.configure({
+      ...world.config({ hook: { concurrency: 20 } }),
+      spoolBudget: '1MB',
+      accounts: { a: of('a'), b: of('b') },
+    });
+    for (const user of ['a', 'b']) pop3.drop(user).add(...mails(user, 10, 400_000).map(({ octets }) => octets));
+    let full = false;
+    // Nothing is answered until as much lies there as may.
+    world.hook.when({
+      action: async () => {
+        await until(() => full);
+        return undefined;
+      },
+    });
+    const files = async (): Promise<number> =>
+      (await readdir(join(world.mailferry.dataDir, 'spool')).catch(() => [])).length;
+    const worker = world.start();
+    await until(() => world.hook.open >= 2, { timeout: 20_000, what: `deliveries; ${worker.noise}` });
+    let most = 0;
+    for (let looks = 0; looks < 50; looks += 1) {
+      most = Math.max(most, await files());
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    full = true;
+    await until(() => pop3.drop('a').messages.length + pop3.drop('b').messages.length === 0, { timeout: 30_000 });
+    // Two of 400 KB are within it, and each of the two sessions may have one beyond.
+    assert.ok(most >= 2 && most <= 4, `${String(most)} files`);
+    assert.equal(world.hook.accepted.length, 20);
     assert.equal(await worker.stop(), 0, worker.noise);
   });
 });
