@@ -92,9 +92,9 @@ describe('half an answer', { skip: redisAvailable() ?? false, timeout: 60_000, c
   test('a list that breaks off, and one that is empty once: nothing is forgotten, so nothing comes again', async (t) => {
     const { server, hook, mailferry, mail } = await placeFor(t, { retention: 'keep' });
     assert.equal((await mailferry.run('sync', 'jane')).code, 0);
-    // new mail, so that the poll asks for the whole list
+    // new mail, so that the poll asks for more than STAT: for the whole list, or for its end
     server.drop().add('Subject: new\r\n\r\nx\r\n');
-    server.rule({ on: /^UIDL$/, times: 1, cutAfter: 5 });
+    server.rule({ on: /^UIDL/, times: 1, cutAfter: 5 });
     assert.notEqual((await mailferry.run('sync', 'jane')).code, 0);
     const heal = [
       server.rule({ on: /^(UIDL|LIST)$/, raw: '+OK\r\n.\r\n' }),
