@@ -51,8 +51,11 @@ export class Generations {
     const kept = [...this.#current.destinations].filter(
       ([name]) => !changed.has(name) && config.destinations.has(name),
     );
-    this.#current = { config, destinations: this.#openAll(config, new Map(kept)) };
-    void this.#sweep();
+    try {
+      this.#current = { config, destinations: this.#openAll(config, new Map(kept)) };
+    } finally {
+      void this.#sweep();
+    }
   }
 
   /** Closes every destination, whoever uses it. */
@@ -61,9 +64,14 @@ export class Generations {
   }
 
   #openAll(config: Config, kept: ReadonlyMap<string, Destination>): ReadonlyMap<string, Destination> {
-    const destinations = new Map<string, Destination>();
-    for (const [name, options] of config.destinations) destinations.set(name, kept.get(name) ?? this.#open(options));
-    for (const destination of destinations.values()) this.#opened.add(destination);
+    const destinations = new Map(kept);
+    try {
+      for (const [name, options] of config.destinations)
+        if (!kept.has(name)) destinations.set(name, this.#open(options));
+    } finally {
+      // Also those of a config of which another cannot be opened: they close again.
+      for (const destination of destinations.values()) this.#opened.add(destination);
+    }
     return destinations;
   }
 
