@@ -13,6 +13,7 @@ import { Failure, reasonOf } from './failure.ts';
 import { Generations } from './generations.ts';
 import type { ProcessEvents } from './ops/events.ts';
 import { Pop3Client } from './pop3/client.ts';
+import type { Remembered } from './pop3/capabilities.ts';
 import { Slots, withSharedLimit } from './queue/slots.ts';
 import type { Place, Slot } from './queue/slots.ts';
 import { Breakers } from './store/breakers.ts';
@@ -272,7 +273,11 @@ function octets(limit: number): WindowLimits {
 }
 
 /** Opens a POP3 session by an account's config. @throws Pop3Error */
-export async function openSession(account: AccountConfig, signal: AbortSignal): Promise<Pop3Client> {
+export async function openSession(
+  account: AccountConfig,
+  signal: AbortSignal,
+  remembered?: Remembered,
+): Promise<Pop3Client> {
   const { host, port, security, tls, user, password, accessToken, mechanism, timeout, proxy, sourceAddress } = account;
   return await Pop3Client.open({
     host,
@@ -285,6 +290,7 @@ export async function openSession(account: AccountConfig, signal: AbortSignal): 
     ...(password === undefined ? {} : { password: async () => await password.reveal() }),
     ...(accessToken === undefined ? {} : { accessToken: async () => await accessToken.reveal() }),
     ...(mechanism === undefined ? {} : { mechanism }),
+    ...(remembered === undefined ? {} : { remembered }),
     ...(proxy === undefined ? {} : { proxy }),
     ...(sourceAddress === undefined ? {} : { sourceAddress }),
   });

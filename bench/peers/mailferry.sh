@@ -1,6 +1,8 @@
 #!/bin/bash
 # mailferry itself: one `sync` with its embedded Redis, which it starts and stops within the measured time.
 root=$(cd "$(dirname "$0")/../.." && pwd)
+# One account is served as A and B say; many at once may use as many connections as the limit's best.
+parallel=20; [ "$(wc -l < "$USERS_FILE")" -lt 50 ] || parallel=50
 mailferry() { node "$root/src/main.ts" --config "$WORKDIR/mailferry.yaml" "$@"; }
 if [ "$PHASE" = prime ]; then
   {
@@ -8,9 +10,9 @@ if [ "$PHASE" = prime ]; then
     echo 'concurrency: 200'
     echo 'destinations:'
     if [ "$SINK" = http ]; then
-      echo "  out: { type: webhook, url: '$HTTP_URL', format: raw, allowPrivate: true, concurrency: 20 }"
+      echo "  out: { type: webhook, url: '$HTTP_URL', format: raw, allowPrivate: true, concurrency: $parallel }"
     else
-      echo "  out: { type: smtp, host: $SMTP_HOST, port: $SMTP_PORT, security: none, to: [$RCPT], from: $MAIL_FROM, concurrency: 20 }"
+      echo "  out: { type: smtp, host: $SMTP_HOST, port: $SMTP_PORT, security: none, to: [$RCPT], from: $MAIL_FROM, concurrency: $parallel }"
     fi
     retention=delete first=deliver
     [ "$KEEP" = 0 ] || retention=keep first=skip

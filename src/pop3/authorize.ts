@@ -21,13 +21,15 @@ const CAPABILITIES = { lines: 200, octets: 64 * 1024 };
 /** Who logs in, and how: all of a login that the connection does not say by itself. */
 export interface Authorization extends Omit<Login, 'isSecured' | 'binding' | 'greeting'> {
   readonly security: Security;
+  /** What the server could do before the login an hour ago at most: then it is not asked. */
+  readonly remembered?: Capabilities | undefined;
   /** Turns the connection into TLS, once the server has agreed to that. @throws Pop3Error */
   readonly upgrade: (plain: Socket) => Promise<TLSSocket>;
 }
 
 /**
  * Goes from a new connection to the TRANSACTION state.
- * @returns what the server can do now
+ * @returns what the server could do before the login
  * @throws Pop3Error
  */
 export async function authorize(engine: Engine, socket: Socket, asked: Authorization): Promise<Capabilities> {
@@ -35,14 +37,15 @@ export async function authorize(engine: Engine, socket: Socket, asked: Authoriza
   const greeted = await engine.greeting().catch((error: unknown) => {
     throw refusedGreeting(error, server);
   });
-  let capabilities = await askCapabilities(engine);
+  const { remembered } = asked;
+  let capabilities = remembered ?? (await askCapabilities(engine));
   let secured = socket;
   if (asked.security === 'starttls') {
-    await startTls(engine, capabilities, server);
+    await startTls(engine, remembered ? UNANNOUNCED : capabilities, server);
     secured = await asked.upgrade(engine.release());
     engine.adopt(secured);
     // RFC 2595 §4: what was said in the clear may have been said by anybody.
-    capabilities = await askCapabilities(engine);
+    capabilities = remembered ?? (await askCapabilities(engine));
   }
   await authenticate(engine, capabilities, {
     ...asked,
@@ -50,11 +53,11 @@ export async function authorize(engine: Engine, socket: Socket, asked: Authoriza
     binding: secured instanceof TLSSocket ? channelBinding(secured) : undefined,
     greeting: greeted.kind === 'ok' ? greeted.text : '',
   });
-  // Some servers announce more, or other things, to those who have logged in.
-  return capabilities.announced ? await askCapabilities(engine) : capabilities;
+  return capabilities;
 }
 
-async function askCapabilities(engine: Engine): Promise<Capabilities> {
+/** What the server can do in the present state. @throws Pop3Error if the connection is lost */
+export async function askCapabilities(engine: Engine): Promise<Capabilities> {
   const lines: string[] = [];
   try {
     await engine.send({

@@ -25,6 +25,12 @@ export interface Capabilities {
   readonly implementation: string | undefined;
 }
 
+/** What a server can do, before the login (behind TLS) and after it. Plain data. */
+export interface Remembered {
+  readonly beforeLogin: Capabilities;
+  readonly afterLogin: Capabilities;
+}
+
 /** Of a server that answers CAPA with -ERR. */
 export const UNANNOUNCED: Capabilities = {
   announced: false,

@@ -27,9 +27,9 @@ import { Readable } from 'node:stream';
 import type { Security, TlsConfig } from '../config/types.ts';
 import type { Failure } from '../failure.ts';
 import { reasonOf } from '../failure.ts';
-import { authorize } from './authorize.ts';
+import { askCapabilities, authorize } from './authorize.ts';
 import { UNANNOUNCED } from './capabilities.ts';
-import type { Capabilities } from './capabilities.ts';
+import type { Capabilities, Remembered } from './capabilities.ts';
 import { connectSocket } from './connect.ts';
 import { NO_BODY } from './command.ts';
 import type { MessageSink } from './command.ts';
@@ -60,6 +60,8 @@ export interface Pop3Options {
    * surrogate: Courier wraps every message whose header is not ASCII, so that it is not the message any more.
    */
   readonly utf8?: boolean;
+  /** What an earlier client of this server and user found (`remember`): two commands less to wait for. */
+  readonly remembered?: Remembered;
   /** The longest wait for a reply, or for more of one; and for connecting and TLS together. Milliseconds. */
   readonly timeout: number;
   readonly proxy?: string;
@@ -87,6 +89,7 @@ export class Pop3Client {
   readonly server: string;
   readonly #engine: Engine;
   readonly #key: string;
+  #beforeLogin: Capabilities = UNANNOUNCED;
   #capabilities: Capabilities = UNANNOUNCED;
   #unlisten: (() => void) | undefined;
   /** Message numbers: what RETR was sent for, and what DELE was accepted for. */
@@ -112,7 +115,8 @@ export class Pop3Client {
     } catch (refusal) {
       const lesson = refusal instanceof Pop3Error ? refusal.lesson : undefined;
       if (!lesson || options.signal?.aborted) throw refusal;
-      const client = await Pop3Client.#openOnce(options, key, { ...known, ...lesson }).catch((error: unknown) => {
+      const { remembered: _, ...unbiased } = options;
+      const client = await Pop3Client.#openOnce(unbiased, key, { ...known, ...lesson }).catch((error: unknown) => {
         // A server that does not answer any more has still refused the login, and that decides when it is tried again.
         throw error instanceof Pop3Error && (error.kind === 'auth' || error.kind === 'refused') ? error : refusal;
       });
@@ -142,7 +146,7 @@ export class Pop3Client {
     const client = new Pop3Client(new Engine(secured, { server, timeout, log: options.log }), server, key);
     try {
       client.#endWith(signal);
-      client.#capabilities = await authorize(client.#engine, secured, {
+      client.#beforeLogin = await authorize(client.#engine, secured, {
         host,
         port,
         security,
@@ -153,14 +157,35 @@ export class Pop3Client {
         certificate: tls.certFile !== undefined,
         utf8: options.utf8 ?? true,
         lesson,
+        remembered: options.remembered?.beforeLogin,
         upgrade: (plain) => upgradeTls(plain, { host, port, tls, timeout, signal, sessionCache }),
       });
-      client.#engine.pipelining = client.#capabilities.pipelining;
+      await client.#learn(options.remembered?.afterLogin);
       return client;
     } catch (error) {
       client.abort();
       throw error;
     }
+  }
+
+  /** For the `remembered` of a later client. */
+  remember(): Remembered {
+    return { beforeLogin: this.#beforeLogin, afterLogin: this.#capabilities };
+  }
+
+  /** Some servers announce more, or other things, to those who have logged in. */
+  async #learn(remembered: Capabilities | undefined): Promise<void> {
+    const take = (capabilities: Capabilities): void => {
+      this.#capabilities = capabilities;
+      this.#engine.pipelining = capabilities.pipelining;
+    };
+    take(this.#beforeLogin);
+    if (!this.#beforeLogin.announced) return;
+    const asked = askCapabilities(this.#engine).then(take);
+    if (remembered?.pipelining !== true) return await asked;
+    // The question goes with the commands that follow; if it is lost, so are they, and say so.
+    take(remembered);
+    asked.catch(() => undefined);
   }
 
   /** As valid in the present state. */

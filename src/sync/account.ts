@@ -1,5 +1,6 @@
 /** How an account stands between two polls: what the ledger holds of it beside its messages. Pure. */
 
+import type { Acquaintance } from './acquaintance.ts';
 import type { Hold } from './retry.ts';
 
 export interface Trouble extends Hold {
@@ -23,6 +24,8 @@ export interface AccountState {
   readonly notBefore: number;
   /** Set by a person after the ledger was lost: what to do with what lies there. */
   readonly resume: 'deliver' | 'skip' | undefined;
+  /** What the server can do, as it said itself not long ago. */
+  readonly server: Acquaintance | undefined;
   readonly listing: {
     /** True if every message of the last listing is known, and still lies there as far as we know. */
     readonly complete: boolean;
@@ -59,6 +62,7 @@ export const NEW_ACCOUNT: AccountState = {
   trouble: undefined,
   notBefore: 0,
   resume: undefined,
+  server: undefined,
   listing: { complete: false, count: -1, octets: 0, lastUniqueId: '', at: 0 },
   next: 0,
   more: false,

@@ -3,6 +3,7 @@
  * rule is a table of examples. It never asks to delete what the ledger does not show as confirmed by every destination.
  */
 
+import type { AccountState } from './account.ts';
 import { entryKey, mayDelete, newEntry, step } from './entry.ts';
 import type { Entry } from './entry.ts';
 import { matchGroup } from './identity.ts';
@@ -151,6 +152,24 @@ export function isQuiet(entry: Entry, size: number, policy: Policy, now: number)
   if (entry.state === 'skipped') return true;
   if (entry.state !== 'kept') return false;
   return typeof policy.retention === 'string' || now < entry.firstSeen + policy.retention.deleteAfter;
+}
+
+/** True if nothing but new mail could give a poll work. */
+export function mayBeIdle(
+  state: AccountState,
+  open: Iterable<Entry>,
+  decided: (entry: Entry) => Action,
+  now: number,
+): boolean {
+  if (state.polledSince === 0 || state.resume !== undefined || state.more) return false;
+  if (state.next > 0 && state.next <= now) return false;
+  for (const entry of open) {
+    // What stayed away from two listings is only waited for.
+    if (entry.absences >= 2 && entry.state !== 'deleted') continue;
+    if (entry.state !== 'quarantined' && entry.state !== 'open') return false;
+    if (entry.absences > 0 || decided(entry).do === 'retrieve') return false;
+  }
+  return true;
 }
 
 interface MatchedRow {

@@ -8,15 +8,17 @@ import type { Destination } from '../delivery/destination.ts';
 import { Failure } from '../failure.ts';
 import { asFailure } from '../ops/events.ts';
 import type { AccountEvents, PollSummary, ProcessEvents } from '../ops/events.ts';
+import type { Remembered } from '../pop3/capabilities.ts';
 import type { Pop3Client } from '../pop3/client.ts';
 import type { Breakers } from '../store/breakers.ts';
 import type { Markers } from '../store/markers.ts';
 import { redisFailure } from '../store/redis-error.ts';
 import type { Spool } from '../store/spool.ts';
 import type { AccountState, Trouble } from './account.ts';
+import { learned, remembered } from './acquaintance.ts';
 import type { Entry } from './entry.ts';
 import type { Hold, Holds } from './hold.ts';
-import { decide, plan } from './plan.ts';
+import { decide, mayBeIdle, plan } from './plan.ts';
 import type { Action, Plan, PlanInput } from './plan.ts';
 import type { Backoff } from './retry.ts';
 import { Session } from './session.ts';
@@ -30,7 +32,7 @@ import { troubleOf } from './trouble.ts';
 const SOON = 5000;
 
 export interface PollTools {
-  readonly openSession: (account: AccountConfig, signal: AbortSignal) => Promise<Pop3Client>;
+  readonly openSession: (account: AccountConfig, signal: AbortSignal, remembered?: Remembered) => Promise<Pop3Client>;
   readonly holds: Holds;
   readonly markers: Markers;
   readonly spool: Spool;
@@ -128,8 +130,11 @@ class Visit {
       session = await this.#tools.openSession(
         this.#account,
         AbortSignal.any([this.#tools.hardStop, this.#hold.lease.lost]),
+        remembered(state.server, this.#account, this.#began),
       );
-      const maySkip = !this.#options.dryRun && this.#mayBeIdle(state);
+      const maySkip =
+        !this.#options.dryRun &&
+        mayBeIdle(state, this.#hold.ledger.openEntries(), (entry) => this.#decide(entry), this.#began);
       const seen = maySkip ? await glance(session, state, this.#began) : undefined;
       if (seen?.kind === 'unchanged') return await this.#idle(session);
       const isGrown = seen?.kind === 'grown' && (await this.#hold.ledger.knowsNone(seen.survey.rows));
@@ -171,19 +176,6 @@ class Visit {
     });
   }
 
-  /** True if nothing but new mail could give this poll work. */
-  #mayBeIdle(state: AccountState): boolean {
-    if (state.polledSince === 0 || state.resume !== undefined || state.more) return false;
-    if (state.next > 0 && state.next <= this.#began) return false;
-    for (const entry of this.#hold.ledger.openEntries()) {
-      // What stayed away from two listings is only waited for.
-      if (entry.absences >= 2 && entry.state !== 'deleted') continue;
-      if (entry.state !== 'quarantined' && entry.state !== 'open') return false;
-      if (entry.absences > 0 || this.#decide(entry).do === 'retrieve') return false;
-    }
-    return true;
-  }
-
   #decide(entry: Entry): Action {
     return decide(entry, {
       policy: this.#policy(),
@@ -198,7 +190,7 @@ class Visit {
     const notBefore = this.#notBefore(session);
     await session.quit();
     const summary = noWork(ledger.state.listing.count);
-    await ledger.saveState({ ...this.#success(notBefore) });
+    await ledger.saveState({ ...this.#success(notBefore, session) });
     this.#events.polled(summary, this.#tools.now() - this.#began);
     return { outcome: 'done', summary, next: ledger.state.next, background: undefined };
   }
@@ -265,7 +257,7 @@ class Visit {
     // What was deleted makes the listing another one: then the next poll must look.
     const listing = summary.deleted > 0 || summary.more ? { ...found.listing, complete: false } : found.listing;
     await ledger.saveState({
-      ...this.#success(notBefore),
+      ...this.#success(notBefore, session),
       listing: { ...listing, count: found.listing.count - summary.deleted },
       next,
       more: summary.more,
@@ -289,7 +281,7 @@ class Visit {
     const background = transfer ? this.#background(transfer) : undefined;
     try {
       const counts = transfer ? { counts: this.#counts(transfer) } : {};
-      await ledger.saveState({ lastPoll: this.#began, failures, trouble, ...counts });
+      await ledger.saveState({ lastPoll: this.#began, failures, trouble, server: undefined, ...counts });
     } catch (cause) {
       // The trouble is Redis itself, or the lease is another worker's: this report is all there is.
       if (failure.scope === 'account') this.#events.pollFailed(asFailure(cause), trouble.until, false);
@@ -297,10 +289,18 @@ class Visit {
     return { outcome: 'failed', failure, trouble, background };
   }
 
-  #success(notBefore: number): Partial<AccountState> {
+  #success(notBefore: number, session: Pop3Client): Partial<AccountState> {
     const { state } = this.#hold.ledger;
     if (state.failures > 0) this.#events.recovered(state.failures);
-    return { lastPoll: this.#began, lastSuccess: this.#tools.now(), failures: 0, trouble: undefined, notBefore };
+    const server = learned(session.remember(), state.server, this.#account, this.#began);
+    return {
+      server,
+      lastPoll: this.#began,
+      lastSuccess: this.#tools.now(),
+      failures: 0,
+      trouble: undefined,
+      notBefore,
+    };
   }
 
   #notBefore(session: Pop3Client): number {
