@@ -95,6 +95,8 @@ export interface HttpSink extends AsyncDisposable {
   /** Waits until so many requests have been accepted. */
   arrived(count: number): Promise<readonly HttpRequest[]>;
   close(): Promise<void>;
+  /** Listens again where it did before `close`. */
+  reopen(port: number): Promise<void>;
 }
 
 /** Starts a sink on a free port. */
@@ -138,9 +140,13 @@ class Sink implements HttpSink {
     });
   }
 
-  async start(): Promise<void> {
-    this.#server.listen(0, this.host);
+  async start(port = 0): Promise<void> {
+    this.#server.listen(port, this.host);
     await once(this.#server, 'listening');
+  }
+
+  reopen(port: number): Promise<void> {
+    return this.start(port);
   }
 
   get port(): number {
@@ -177,6 +183,7 @@ class Sink implements HttpSink {
   }
 
   async close(): Promise<void> {
+    if (!this.#server.listening) return;
     this.#server.close();
     this.dropAll();
     await once(this.#server, 'close');
