@@ -14,6 +14,8 @@ import { CLAIM_PROBE, RENEW_PROBE, runScript, SET_BREAKER } from './scripts.ts';
 
 /** How long what another worker wrote may stay unknown here. Milliseconds. */
 const FRESH = 2000;
+/** When mail is looked at again that waits for another delivery's probe. Milliseconds. */
+const PROBE_WAIT = 10_000;
 /** An opened breaker is forgotten so long after its pause. Milliseconds. */
 const EXPIRY = 30 * 24 * 60 * 60_000;
 /** The claim of a prober that died holds for so long; one that lives renews it. Milliseconds. */
@@ -70,7 +72,8 @@ export class Breakers {
     const now = this.#tools.now();
     if (openUntil > now) return openUntil;
     const probed = openUntil === 0 ? 0 : (this.#probed.get(destination) ?? 0);
-    return probed > now ? Math.min(probed, now + FRESH) : 0;
+    // Long enough that accounts which wait for it are not polled all the time.
+    return probed > now ? now + PROBE_WAIT : 0;
   }
 
   /** How it stands, as far as is known here. */
