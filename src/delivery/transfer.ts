@@ -137,6 +137,10 @@ function opener(config: TransferConfig, context: DestinationContext): (signal: A
     for (const place of order) {
       try {
         const session = await SmtpSession.open(config, place, config.helo ?? context.hostName, signal);
+        if (config.requireTls === true && !session.extensions.has('REQUIRETLS')) {
+          session.quit();
+          throw withoutRequireTls(session.server);
+        }
         good = { place, until: now + STAY };
         return session;
       } catch (error) {
@@ -159,6 +163,17 @@ function opener(config: TransferConfig, context: DestinationContext): (signal: A
       cause: first,
     });
   };
+}
+
+/** About the server, not the message: others would be refused as well (RFC 8689 §3). */
+function withoutRequireTls(server: string): Failure {
+  return new Failure('the server cannot promise TLS on the whole way', {
+    scope: 'destination',
+    permanent: true,
+    code: 'smtp.requireTls',
+    server,
+    remedy: 'Use a server that offers REQUIRETLS, or remove requireTls.',
+  });
 }
 
 function recipientsFor(config: TransferConfig, fields: readonly HeaderField[]): readonly string[] {
@@ -261,7 +276,6 @@ function unsendable(envelope: WireEnvelope, extensions: Extensions): string | un
   if (international !== undefined && !extensions.has('SMTPUTF8')) {
     return `${printable(international, 100)} needs SMTPUTF8, which the server does not offer`;
   }
-  if (envelope.requireTls && !extensions.has('REQUIRETLS')) return 'the server cannot promise TLS on the whole way';
   return undefined;
 }
 

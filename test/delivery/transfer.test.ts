@@ -248,10 +248,15 @@ suite('attached', () => {
   });
 });
 
-test('REQUIRETLS is asked for, or the message refused', async () => {
+test('REQUIRETLS is asked for; a server without it is no server for us', async () => {
   await using wire = await startSmtpWire({ extensions: ['PIPELINING'] });
   const outcome = await deliverOnce(open(wire, { requireTls: true }));
-  assert.deepEqual([outcome.kind, outcome.said], ['rejected', 'the server cannot promise TLS on the whole way']);
+  assert.deepEqual([outcome.kind, outcome.scope, outcome.needsPerson], ['deferred', 'destination', true]);
+  assert.match(outcome.said, /^the server cannot promise TLS on the whole way/);
+  await using other = await startSmtpWire({ extensions: ['PIPELINING', 'REQUIRETLS'] });
+  const places = { fallbackHosts: [{ host: other.host, port: other.port }] };
+  assert.equal((await deliverOnce(open(wire, { requireTls: true, ...places }))).kind, 'confirmed');
+  assert.ok(other.commands.some((line) => /^MAIL FROM:<[^>]*>.* REQUIRETLS\b/.test(line)));
 });
 
 test('the time of arrival is that of the last server, if it can be believed', () => {
