@@ -39,6 +39,8 @@ export interface Outcome {
   readonly recipients?: Readonly<Record<string, RecipientOutcome>>;
   /** Set if the destination asked never to be called again (HTTP 410). With `deferred`, scope `destination`. */
   readonly gone?: boolean;
+  /** Set if our own time limit ended it: the destination has not said anything. With `deferred`. */
+  readonly timedOut?: boolean;
   /**
    * Set if it refuses us, not the message, until a person does something: a wrong password, a certificate, an address that
    * is none any more. With `deferred`, scope `destination`.

@@ -20,9 +20,10 @@ export function withLimits(destination: Destination, limit: number, timeout: num
       if (!(await gate.enter(delivery.signal))) return stopped();
       try {
         if (delivery.mayBegin && !(await delivery.mayBegin())) return stopped();
-        return await withDeadline(delivery.signal, timeout, 'not finished', (signal) =>
-          destination.deliver({ ...delivery, signal }),
-        );
+        return await withDeadline(delivery.signal, timeout, 'not finished', async (signal) => {
+          const outcome = await destination.deliver({ ...delivery, signal });
+          return signal.aborted && outcome.kind === 'deferred' ? { ...outcome, timedOut: true } : outcome;
+        });
       } finally {
         gate.leave();
       }

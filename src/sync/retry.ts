@@ -135,15 +135,15 @@ export const CLOSED: Breaker = { failures: 0, openUntil: 0 };
 /**
  * What a delivery that has ended says of its destination.
  * - `works`: it answers, whatever it made of this message. `fails`: any other message would have failed as well.
- * - `silent`: the message was sent and no answer came: it may be the message, or the destination.
+ * - `silent`: no answer came in time, or none to the whole message: it may be the message, or the destination.
  * - `refuses`: it refuses us rather than the message, until a person does something. `gone`: it wants nothing any more.
  */
 export type Sign = 'works' | 'fails' | 'silent' | 'refuses' | 'gone';
 
 /** What an outcome says of its destination. */
-export function signOf({ kind, scope, gone, needsPerson }: Omit<Outcome, 'said'>): Sign {
+export function signOf({ kind, scope, gone, needsPerson, timedOut }: Omit<Outcome, 'said'>): Sign {
   if (gone === true) return 'gone';
-  if (kind === 'inDoubt') return 'silent';
+  if (kind === 'inDoubt' || timedOut === true) return 'silent';
   if (kind === 'confirmed' || scope === 'message') return 'works';
   return needsPerson === true ? 'refuses' : 'fails';
 }

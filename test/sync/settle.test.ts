@@ -14,6 +14,7 @@ import {
   CLOSED,
   DELIVERY_BACKOFF,
   retriedNow,
+  signOf,
 } from '../../src/sync/retry.ts';
 import type { SessionFailure } from '../../src/sync/retry.ts';
 import { released, retrievalFailed, settle, withdraw } from '../../src/sync/settle.ts';
@@ -212,6 +213,19 @@ suite('when it is tried again', () => {
     assert.equal(afterAttempt(CLOSED, 'silent', NOW, 0.5), CLOSED);
     const open = { failures: 3, openUntil: NOW - 1 };
     assert.ok(afterAttempt(open, 'silent', NOW, 0.5).openUntil > NOW);
+  });
+
+  test('what an outcome says of its destination', () => {
+    const message = { scope: 'message' } as const;
+    const destination = { scope: 'destination' } as const;
+    assert.equal(signOf({ kind: 'confirmed', ...message }), 'works');
+    assert.equal(signOf({ kind: 'rejected', ...message }), 'works');
+    assert.equal(signOf({ kind: 'deferred', ...message }), 'works');
+    assert.equal(signOf({ kind: 'deferred', ...message, timedOut: true }), 'silent');
+    assert.equal(signOf({ kind: 'inDoubt', ...message }), 'silent');
+    assert.equal(signOf({ kind: 'deferred', ...destination }), 'fails');
+    assert.equal(signOf({ kind: 'deferred', ...destination, needsPerson: true }), 'refuses');
+    assert.equal(signOf({ kind: 'deferred', ...destination, needsPerson: true, gone: true }), 'gone');
   });
 
   test('a destination that refuses us is asked again slowly, one that is gone only when a person says so', () => {
