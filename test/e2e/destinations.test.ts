@@ -53,6 +53,15 @@ describe('destinations that do not work', { skip: redisAvailable() ?? false, con
     const workers = [world.start(), world.start()];
     const paused = (): number => world.log.filter(({ msg }) => msg === 'destination paused').length;
     await until(() => paused() > 0, { timeout: 20_000, what: 'a pause' });
+    // What was under way at either worker when the pause began has ended once its sessions have.
+    const soFar = new Map(workers.map((worker) => [worker, worker.logged('polled').length]));
+    await until(
+      async () => {
+        for (const user of users) await world.pollNow(user);
+        return workers.every((worker) => worker.logged('polled').length >= (soFar.get(worker) ?? 0) + 4);
+      },
+      { timeout: 30_000, interval: 500, what: 'polls of both workers' },
+    );
     phase = 'probe';
     // Both workers poll all accounts all the time, and wait for the one answer.
     await until(() => release !== undefined, { timeout: 40_000, what: 'a probe' });
