@@ -201,9 +201,11 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
   // Whoever starts a worker may have done what a destination waits for.
   await breakers.retry([...config.destinations.keys()]).catch((error: unknown) => events.failed(error));
   let timer: NodeJS.Timeout | undefined;
+  const holds = new Holds(store.redis, hardStop.signal);
+  holds.trail = config.history;
   const shared: Omit<PollTools, 'destinations'> = {
     openSession,
-    holds: new Holds(store.redis, hardStop.signal),
+    holds,
     markers: new Markers(store.redis, config.dataDir),
     spool,
     budget: { memory: new Window(octets(config.memoryBudget)), spool: new Window(octets(config.spoolBudget)) },
@@ -236,6 +238,7 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
     apply(after, changed) {
       generations.replace(after, changed);
       breakers.retry([...changed]).catch((error: unknown) => events.failed(error));
+      holds.trail = after.history;
       shared.budget.memory.resize(octets(after.memoryBudget));
       shared.budget.spool.resize(octets(after.spoolBudget));
     },

@@ -13,7 +13,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   check: async () => (await import('./check.ts')).check,
   status: async () => (await import('./status.ts')).status,
   messages: async () => (await import('./messages.ts')).messages,
+  log: async () => (await import('./log.ts')).log,
   resume: async () => (await import('./resume.ts')).resume,
+  srs: async () => (await import('./srs.ts')).srs,
   health: async () => (await import('./health.ts')).health,
   demo: async () => (await import('./demo.ts')).demo,
 };

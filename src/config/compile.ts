@@ -45,6 +45,7 @@ export function compileConfig(
           },
         }),
     log: { level: settings.log.level },
+    history: { keep: settings.history.keep, events: settings.history.events },
     concurrency: settings.concurrency,
     memoryBudget: settings.memoryBudget,
     spoolBudget: settings.spoolBudget,

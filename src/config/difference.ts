@@ -15,12 +15,12 @@ export interface Difference {
   readonly destinations: Changes;
   /** Changed settings that take effect only in a new process: `redis`, `dataDir`, `http`. */
   readonly needsRestart: readonly string[];
-  /** Changed settings that may take effect at once: `alerts`, `log`, `concurrency`, `memoryBudget`, `spoolBudget`, `limits`. */
+  /** Changed settings that may take effect at once: `alerts`, `log`, `history`, `concurrency`, `memoryBudget`, `spoolBudget`, `limits`. */
   readonly settings: readonly string[];
 }
 
 const RESTART = ['dataDir', 'redis', 'http'] as const;
-const LIVE = ['alerts', 'log', 'concurrency', 'memoryBudget', 'spoolBudget', 'limits'] as const;
+const LIVE = ['alerts', 'log', 'history', 'concurrency', 'memoryBudget', 'spoolBudget', 'limits'] as const;
 
 export function difference(before: Config, after: Config): Difference {
   return {

@@ -11,6 +11,7 @@ import {
   addressOption,
   countOption,
   DAY,
+  HOUR,
   durationOption,
   fileOption,
   NAME_PATTERN,
@@ -129,6 +130,20 @@ export const settingsSchema = z.strictObject({
     })
     .prefault({})
     .meta({ description: 'What is logged.', examples: [{ level: 'debug' }] }),
+  history: z
+    .strictObject({
+      keep: durationOption([HOUR, 3650 * DAY])
+        .prefault('90d')
+        .meta({ description: 'Events older than this go.', examples: ['365d'] }),
+      events: countOption(100, 10_000_000)
+        .default(10_000)
+        .meta({ description: 'The newest events that are kept of each account; some more may stay.' }),
+    })
+    .prefault({})
+    .meta({
+      description: 'How much of the audit trail (`mailferry log`) is kept. An event takes some 200 octets in Redis.',
+      examples: [{ keep: '30d', events: 100_000 }],
+    }),
   concurrency: countOption(1, 10_000)
     .default(50)
     .meta({

@@ -221,6 +221,8 @@ export interface Config {
   readonly http: HttpConfig | undefined;
   readonly alerts?: AlertsConfig;
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
+  /** What is kept of the audit trail of each account: milliseconds, and the number of events. */
+  readonly history: { readonly keep: number; readonly events: number };
   /** Accounts polled at a time by this worker. */
   readonly concurrency: number;
   /** Octets of messages held in memory at a time, over all accounts. */

@@ -16,7 +16,7 @@ type Option = z.core.$ZodType;
 const SECRET_FORMS = 'write { env: NAME }, { file: PATH }, { command: [PROGRAM, ARG] }, or text in quotes';
 
 /** A list longer than this helps nobody. */
-const MOST_NAMES = 12;
+const MOST_NAMES = 13;
 
 /** A field that the schema does not know. @param home where it would be right, as a remedy */
 export function unknownField(path: Path, known: readonly string[], home: string | undefined): Finding {

@@ -16,7 +16,7 @@ const STATE_CODES: Readonly<Record<EntryState, string>> = {
 };
 const STATES = new Map(Object.entries(STATE_CODES).map(([state, code]) => [code, state as EntryState]));
 
-const DELIVERY_CODES = { started: 's', confirmed: 'c', deferred: 'd', rejected: 'r' } as const;
+const DELIVERY_CODES = { started: 's', confirmed: 'c', deferred: 'd', rejected: 'r', waived: 'w' } as const;
 const DELIVERY_STATES = new Map(Object.entries(DELIVERY_CODES).map(([state, code]) => [code as string, state]));
 
 type Packed = [

@@ -14,6 +14,8 @@ import type { Entry } from '../sync/entry.ts';
 import type { Row } from '../sync/identity.ts';
 import { isQuiet } from '../sync/plan.ts';
 import type { Policy } from '../sync/plan.ts';
+import { encodeTrailEvent, TRAIL_LIMITS } from '../sync/trail.ts';
+import type { TrailEvent, TrailLimits } from '../sync/trail.ts';
 import { decodeGroup, encodeGroup, isSettled } from './codec.ts';
 import { accountKeys } from './keys.ts';
 import type { AccountKeys } from './keys.ts';
@@ -25,8 +27,6 @@ import { runScript, WRITE } from './scripts.ts';
 const BATCH = 1500;
 /** Unique-ids asked for in one command. */
 const CHUNK = 2000;
-/** Events kept of an account. */
-const TRAIL_LENGTH = 10_000;
 /** Failures of one write in a row, some five minutes, before the ledger is given up. */
 const ATTEMPTS = 60;
 const NEVER: AbortSignal = new AbortController().signal;
@@ -54,6 +54,7 @@ export class Ledger {
   /** Settled groups that the last comparison or a write since then has shown, so that they can be changed. */
   readonly #read = new Map<string, Entry[]>();
   readonly #giveUp: AbortSignal;
+  readonly #trail: TrailLimits;
   #serial = 0;
   #state: AccountState;
   /** Unique-ids whose group is to be written as it is then. */
@@ -72,7 +73,9 @@ export class Ledger {
     open: Map<string, Entry[]>,
     state: AccountState,
     giveUp: AbortSignal,
+    trail: TrailLimits,
   ) {
+    this.#trail = trail;
     this.#redis = redis;
     this.#keys = accountKeys(lease.account);
     this.#lease = lease;
@@ -84,16 +87,22 @@ export class Ledger {
   /**
    * Reads how the account stands and every entry that needs something.
    * @param giveUp aborted when no write may be waited for any more
+   * @param trail what is kept of the audit trail
    * @throws if Redis is out of reach or an entry unreadable
    */
-  static async open(redis: Redis, lease: Lease, giveUp: AbortSignal = NEVER): Promise<Ledger> {
+  static async open(
+    redis: Redis,
+    lease: Lease,
+    giveUp: AbortSignal = NEVER,
+    trail: TrailLimits = TRAIL_LIMITS,
+  ): Promise<Ledger> {
     const keys = accountKeys(lease.account);
     const [state, open] = await Promise.all([redis.hget(keys.state, 'account'), redis.hgetall(keys.open)]);
     const groups = Object.entries(open).map(([uniqueId, value]): [string, Entry[]] => [
       uniqueId,
       decodeGroup(uniqueId, value),
     ]);
-    return new Ledger(redis, lease, new Map(groups), decodeState(state), giveUp);
+    return new Ledger(redis, lease, new Map(groups), decodeState(state), giveUp, trail);
   }
 
   get state(): AccountState {
@@ -217,8 +226,8 @@ export class Ledger {
   }
 
   /** Adds to the trail, with the next write. */
-  record(event: Readonly<Record<string, unknown>>): void {
-    this.#events.push(['t', '', JSON.stringify(event)]);
+  record(event: TrailEvent): void {
+    this.#events.push(['t', '', encodeTrailEvent(event)]);
   }
 
   /** Resolves when everything so far is durable. @throws LedgerFailure if it cannot become so */
@@ -295,7 +304,8 @@ export class Ledger {
   async #write(operations: readonly Operation[]): Promise<void> {
     const { fence, open, settled, state, trail } = this.#keys;
     this.#serial += 1;
-    const fixed = [fence, open, settled, state, trail, this.#lease.token, this.#serial, TRAIL_LENGTH];
+    const { events, keep } = this.#trail;
+    const fixed = [fence, open, settled, state, trail, this.#lease.token, this.#serial, events, keep];
     const parameters = [...fixed, ...operations.flat()];
     for (let failures = 1; ; failures += 1) {
       try {

@@ -45,7 +45,7 @@ return redis.call('DEL', KEYS[1])`,
 };
 
 /**
- * KEYS fence, open, settled, state, trail; ARGV token, serial, trail length, then triples (operation, field, value).
+ * KEYS fence, open, settled, state, trail; ARGV token, serial, events kept, milliseconds that they are kept, then triples (operation, field, value).
  * All of it or, if the token is no longer the newest, nothing. A group lies in one hash at every moment. The serial counts
  * the writes of one token: what comes again (its answer was lost), or late (behind newer ones), changes nothing.
  */
@@ -57,15 +57,17 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED a
 local token, last = string.match(redis.call('HGET', KEYS[4], 'written') or '', '^(%S+) (%d+)$')
 if token == ARGV[1] and tonumber(last) >= tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[4], 'written', ARGV[1] .. ' ' .. ARGV[2])
-for i = 4, #ARGV, 3 do
+local told = false
+for i = 5, #ARGV, 3 do
   local op, field, value = ARGV[i], ARGV[i+1], ARGV[i+2]
   if op == 'o' then redis.call('HSET', KEYS[2], field, value); redis.call('HDEL', KEYS[3], field)
   elseif op == 's' then redis.call('HSET', KEYS[3], field, value); redis.call('HDEL', KEYS[2], field)
   elseif op == 'x' then redis.call('HDEL', KEYS[2], field); redis.call('HDEL', KEYS[3], field)
   elseif op == 'a' then redis.call('HSET', KEYS[4], field, value)
-  elseif op == 't' then redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[3], '*', 'e', value)
+  elseif op == 't' then redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[3], '*', 'e', value); told = true
   end
 end
+if told then redis.call('XTRIM', KEYS[5], 'MINID', '~', tonumber(redis.call('TIME')[1]) * 1000 - tonumber(ARGV[4])) end
 return 1`,
 };
 

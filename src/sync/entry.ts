@@ -42,9 +42,12 @@ export interface RecipientRecord {
   readonly said: string;
 }
 
-/** One message to one destination, as far as it got. `started` means that an attempt is on its way, or that it was when we died. */
+/**
+ * One message to one destination, as far as it got. `started` means that an attempt is on its way, or that it was when we died;
+ * `waived` that a person sent it elsewhere instead.
+ */
 export interface DeliveryRecord {
-  readonly state: 'started' | 'confirmed' | 'deferred' | 'rejected';
+  readonly state: 'started' | 'confirmed' | 'deferred' | 'rejected' | 'waived';
   readonly attempt: number;
   /** When this state began; milliseconds since 1970. */
   readonly at: number;

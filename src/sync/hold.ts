@@ -6,6 +6,8 @@
 import type { Redis } from 'ioredis';
 import { Lease } from '../store/lease.ts';
 import { Ledger } from '../store/ledger.ts';
+import { TRAIL_LIMITS } from './trail.ts';
+import type { TrailLimits } from './trail.ts';
 
 export class Hold {
   readonly lease: Lease;
@@ -38,6 +40,8 @@ export class Holds {
   readonly #held = new Map<string, Hold>();
   readonly #acquiring = new Set<string>();
   readonly #giveUp: AbortSignal | undefined;
+  /** What is kept of the audit trail from the next hold on. */
+  trail: TrailLimits = TRAIL_LIMITS;
 
   /** @param giveUp aborted when this process waits for Redis no more */
   constructor(redis: Redis, giveUp?: AbortSignal) {
@@ -68,7 +72,7 @@ export class Holds {
       const lease = await Lease.acquire(this.#redis, account);
       if (!lease) return undefined;
       try {
-        const hold = new Hold(lease, await Ledger.open(this.#redis, lease, this.#giveUp));
+        const hold = new Hold(lease, await Ledger.open(this.#redis, lease, this.#giveUp, this.trail));
         hold.polling = true;
         hold.users = 1;
         this.#held.set(account, hold);

@@ -138,7 +138,13 @@ function decideOpen(entry: Entry, { policy, now, opensAt, inFlight }: Parameters
   const destinations: string[] = [];
   for (const name of wantedBy(entry, policy)) {
     const record = entry.deliveries[name];
-    if (record?.state === 'confirmed' || record?.state === 'rejected' || inFlight(entryKey(entry), name)) continue;
+    if (
+      record?.state === 'confirmed' ||
+      record?.state === 'rejected' ||
+      record?.state === 'waived' ||
+      inFlight(entryKey(entry), name)
+    )
+      continue;
     const due = Math.max(record?.next ?? 0, opensAt(name));
     if (due <= now) destinations.push(name);
     else next = next === 0 ? due : Math.min(next, due);

@@ -20,6 +20,7 @@ import type { Entry } from './entry.ts';
 import type { Hold, Holds } from './hold.ts';
 import { decide, mayBeIdle, plan } from './plan.ts';
 import type { Action, Plan, PlanInput } from './plan.ts';
+import { earlier } from './retry.ts';
 import type { Backoff } from './retry.ts';
 import { Session } from './session.ts';
 import type { Budget } from './session.ts';
@@ -228,6 +229,7 @@ class Visit {
     const { ledger } = this.#hold;
     const now = this.#tools.now();
     const writes = todo.put.map(async ({ before, after }) => {
+      if (before === undefined) ledger.record({ event: 'seen', uniqueId: after.uniqueId, size: after.size, at: now });
       if (after.state === 'quarantined' && before?.state !== 'quarantined') {
         this.#events.quarantined({ uniqueId: after.uniqueId, size: after.size }, after.reason);
         ledger.record({ event: 'quarantined', uniqueId: after.uniqueId, reason: after.reason, at: now });
@@ -237,6 +239,7 @@ class Visit {
     for (const entry of todo.forget) {
       if (entry.state === 'open' && !todo.put.some(({ after }) => after.sha === entry.sha))
         this.#events.vanished({ uniqueId: entry.uniqueId });
+      if (entry.state !== 'deleted') ledger.record({ event: 'vanished', uniqueId: entry.uniqueId, at: now });
       writes.push(ledger.forget(entry));
     }
     if (todo.unmatched > 0) this.#events.uniqueIdsChanged(todo.forget.length, todo.unmatched);
@@ -387,11 +390,6 @@ class Visit {
     const wants = { deliverTo, routed: routes !== undefined, optional, fallback };
     return { ...wants, retention, firstPoll: resume ?? firstPoll, maxMessageSize, maxMessagesPerPoll };
   }
-}
-
-/** The earlier of two times; 0 is none. */
-function earlier(one: number, other: number): number {
-  return one === 0 || other === 0 ? one + other : Math.min(one, other);
 }
 
 function noWork(listed: number): PollSummary {

@@ -178,3 +178,8 @@ export function afterAttempt(
 export function retriedNow(breaker: Breaker, now: number): Breaker {
   return breaker.needsPerson === true && breaker.openUntil > now ? { ...breaker, openUntil: now } : breaker;
 }
+
+/** The earlier of two times; 0 is none. */
+export function earlier(one: number, other: number): number {
+  return one === 0 || other === 0 ? one + other : Math.min(one, other);
+}

@@ -3,7 +3,7 @@
  * are delivered, deletes as soon as they may, and the end by QUIT. It waits for no slow destination beyond a short grace.
  */
 
-import { Failure, reasonOf } from '../failure.ts';
+import { Failure } from '../failure.ts';
 import type { PollSummary } from '../ops/events.ts';
 import type { Pop3Client } from '../pop3/client.ts';
 import type { Spool } from '../store/spool.ts';
@@ -291,12 +291,9 @@ export class Session {
     const fields = { uniqueId: row.uniqueId, size: row.size };
     if (permanent) events.quarantined(fields, after.reason);
     else events.retrievalFailed(fields, said, next);
-    hold.ledger.record({
-      event: permanent ? 'quarantined' : 'retrievalFailed',
-      uniqueId: row.uniqueId,
-      said: reasonOf(said),
-      at: now(),
-    });
+    const at = now();
+    hold.ledger.record({ event: 'retrievalFailed', uniqueId: row.uniqueId, said, at });
+    if (permanent) hold.ledger.record({ event: 'quarantined', uniqueId: row.uniqueId, reason: after.reason, at });
     await hold.ledger.put(before, after);
   }
 

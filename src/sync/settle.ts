@@ -107,6 +107,32 @@ export function released(entry: Entry): Entry {
   return step({ ...entry, deliveries }, 'open', { reason: '', retrieval: { failures: 0, next: 0 } });
 }
 
+/**
+ * A quarantined entry that a person sends to another destination, in place of those of the account that do not have it.
+ * @param wanted the destinations it was meant for
+ */
+export function redirected(entry: Entry, wanted: readonly string[], destination: string, now: number): Entry {
+  const fresh: DeliveryRecord = {
+    state: 'deferred',
+    attempt: 0,
+    at: now,
+    next: 0,
+    inDoubt: 0,
+    said: '',
+    recipients: {},
+  };
+  const deliveries: Record<string, DeliveryRecord> = {};
+  for (const name of new Set([...wanted, ...Object.keys(entry.deliveries)])) {
+    const record = entry.deliveries[name];
+    deliveries[name] = record?.state === 'confirmed' ? record : { ...(record ?? fresh), state: 'waived', next: 0 };
+  }
+  const before = entry.deliveries[destination];
+  deliveries[destination] = before
+    ? { ...before, state: 'deferred', next: 0, recipients: confirmedOnly(before) }
+    : fresh;
+  return step({ ...entry, deliveries }, 'open', { reason: '', retrieval: { failures: 0, next: 0 } });
+}
+
 function confirmedOnly({ recipients }: DeliveryRecord): Record<string, RecipientRecord> {
   return Object.fromEntries(Object.entries(recipients).filter(([, recipient]) => recipient.kind === 'confirmed'));
 }

@@ -124,6 +124,8 @@ export async function deliver(
     }
     try {
       if (tried.size === due.length) {
+        if (before === undefined)
+          ledger.record({ event: 'seen', uniqueId: entry.uniqueId, size: entry.size, at: now() });
         const { size: octets, sha256 } = message;
         ledger.record({ event: 'retrieved', uniqueId: entry.uniqueId, octets, sha256, at: now() });
       }
@@ -262,7 +264,7 @@ function note(
     uniqueId: entry.uniqueId,
     destination: name,
     said: outcome.said,
-    attempt: record?.attempt,
+    attempt: record?.attempt ?? 1,
     at: now(),
   });
   const written = hold.ledger.put(entry, after);
@@ -274,7 +276,10 @@ function note(
     tally.deferred += 1;
     events.deferred(fields, name, outcome.said, record.attempt, record.next);
   } else tally.rejected += 1;
-  if (after.state === 'quarantined') events.quarantined(fields, after.reason);
+  if (after.state === 'quarantined') {
+    events.quarantined(fields, after.reason);
+    hold.ledger.record({ event: 'quarantined', uniqueId: entry.uniqueId, reason: after.reason, at: now() });
+  }
   // Whoever goes on from here writes again, or waits for this; and fails then, if this fails.
   written.catch(() => undefined);
 }
@@ -285,7 +290,8 @@ function noteDoubt(entry: Entry, name: string, said: string, { events, hold, now
   // Counted with the write that goes before the next attempt: another crash must not lose it. That write reports a failure.
   hold.ledger.saveState({ counts: { ...counts, inDoubt: counts.inDoubt + 1 } }).catch(() => undefined);
   events.inDoubt({ uniqueId: entry.uniqueId }, name, said);
-  hold.ledger.record({ event: 'inDoubt', uniqueId: entry.uniqueId, destination: name, said, at: now() });
+  const attempt = entry.deliveries[name]?.attempt ?? 1;
+  hold.ledger.record({ event: 'inDoubt', uniqueId: entry.uniqueId, destination: name, said, attempt, at: now() });
 }
 
 /** The same for every attempt of this message to this destination, over restarts and a rebuilt ledger. */

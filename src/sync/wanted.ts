@@ -23,6 +23,10 @@ export function wantedBy(entry: Entry, wants: Wants): string[] {
   const { deliverTo, routed = false, fallback = {} } = wants;
   const recorded = deliverTo.filter((name) => entry.deliveries[name] !== undefined);
   const names = routed && recorded.length > 0 ? recorded : [...deliverTo];
+  // A person may have sent it elsewhere instead, to whatever the config has.
+  if (Object.values(entry.deliveries).some(({ state }) => state === 'waived')) {
+    names.push(...Object.keys(entry.deliveries).filter((name) => !names.includes(name)));
+  }
   for (const name of names) {
     const next = fallback[name];
     // Grows while it is walked: a fallback may have one of its own.
@@ -36,7 +40,7 @@ export function verdictOf(entry: Entry, wants: Wants): Verdict {
   const { optional = [], fallback = {} } = wants;
   const all = wantedBy(entry, wants);
   if (all.length === 0) return 'open';
-  const names = all.filter((name) => !isReplaced(entry, name, fallback));
+  const names = all.filter((name) => !isReplaced(entry, name, fallback) && entry.deliveries[name]?.state !== 'waived');
   // Fallbacks in a circle, and each has rejected.
   if (names.length === 0) return 'quarantined';
   const states = names.map((name) => ({ isOptional: optional.includes(name), record: entry.deliveries[name] }));

@@ -17,7 +17,7 @@ import {
   signOf,
 } from '../../src/sync/retry.ts';
 import type { SessionFailure } from '../../src/sync/retry.ts';
-import { released, retrievalFailed, settle, withdraw } from '../../src/sync/settle.ts';
+import { redirected, released, retrievalFailed, settle, withdraw } from '../../src/sync/settle.ts';
 import type { SettlePolicy } from '../../src/sync/settle.ts';
 
 const NOW = 1_800_000_000_000;
@@ -135,6 +135,18 @@ suite('what an outcome makes of a message', () => {
     assert.match(cut.reason, /cannot be retrieved: gone/);
     assert.equal(startDelivery(released(cut), 'a', NOW).deliveries['a']?.inDoubt, 1);
   });
+});
+
+test('sent elsewhere by a person: only that is due, what was confirmed stays, and it confirms for those it replaces', () => {
+  const rejected = after(after(started(), 'a', outcome('rejected')), 'b', outcome('confirmed'));
+  const elsewhere = redirected(rejected, ['a', 'b'], 'x', NOW);
+  const states = Object.fromEntries(Object.entries(elsewhere.deliveries).map(([name, { state }]) => [name, state]));
+  assert.deepEqual(states, { a: 'waived', b: 'confirmed', x: 'deferred' });
+  assert.equal(elsewhere.state, 'open');
+  assert.equal(after(startDelivery(elsewhere, 'x', NOW), 'x', outcome('confirmed')).state, 'confirmed');
+  assert.equal(after(startDelivery(elsewhere, 'x', NOW), 'x', outcome('rejected')).state, 'quarantined');
+  // the same one again: what it confirmed to recipients is not repeated
+  assert.equal(redirected(rejected, ['a', 'b'], 'a', NOW).deliveries['a']?.state, 'deferred');
 });
 
 suite('when it is tried again', () => {

@@ -22,6 +22,20 @@ suite('what the deliveries of a message come to', () => {
     ['one is under way', { deliverTo: ['a'] }, { a: record('started') }, 'open'],
     ['one rejected', { deliverTo: ['a', 'b'] }, { a: record('confirmed'), b: record('rejected') }, 'quarantined'],
     ['one rejected, one waits', { deliverTo: ['a', 'b'] }, { a: record('deferred'), b: record('rejected') }, 'open'],
+    ['sent elsewhere, which waits', { deliverTo: ['a'] }, { a: record('waived'), x: record('deferred', 0) }, 'open'],
+    [
+      'sent elsewhere, which has it',
+      { deliverTo: ['a'] },
+      { a: record('waived'), x: record('confirmed') },
+      'confirmed',
+    ],
+    [
+      'sent elsewhere, which rejects',
+      { deliverTo: ['a'] },
+      { a: record('waived'), x: record('rejected') },
+      'quarantined',
+    ],
+    ['waived, and nobody has it', { deliverTo: ['a'] }, { a: record('waived') }, 'quarantined'],
     [
       'optional waits',
       { deliverTo: ['a', 'b'], optional: ['b'] },

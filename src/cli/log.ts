@@ -1,0 +1,72 @@
+/** `log`: the audit trail: what happened to each message, from when it was seen to when it was deleted. */
+
+import { openStore } from '../app.ts';
+import { awaitTrail, readTrail } from '../store/trail.ts';
+import type { TrailLine } from '../store/trail.ts';
+import { describeTrailEvent } from '../sync/trail.ts';
+import { printable } from '../untrusted.ts';
+import { chosenAccounts, commandEvents, EXIT, usableConfig, UsageError } from './command.ts';
+import type { Command, Context } from './command.ts';
+
+/** How long one question for news waits. Milliseconds. */
+const PATIENCE = 1000;
+const UNITS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+export const log: Command = {
+  name: 'log',
+  usage: '[ACCOUNT...]',
+  summary: 'what happened to each message',
+  options: {
+    since: { type: 'string', help: 'how far back, as 30m, 2h or 7d, or a date and time; default: all that is kept' },
+    message: { type: 'string', help: 'only this unique-id' },
+    follow: { type: 'boolean', help: 'then go on with what happens from now on, until interrupted' },
+  },
+  async run(names, options, context) {
+    const since = parseSince(options['since'] as string | undefined, Date.now());
+    const wanted = options['message'];
+    const config = await usableConfig(context);
+    const accounts = [...chosenAccounts(config, names).keys()];
+    const store = await openStore(config, commandEvents('error', context));
+    try {
+      const show = (line: TrailLine): void => {
+        if (wanted === undefined || line.event.uniqueId === wanted) context.print(render(line, context));
+      };
+      const places = new Map<string, string>();
+      const lines: TrailLine[] = [];
+      for (const account of accounts) {
+        places.set(account, '0');
+        for await (const line of readTrail(store.redis, account, since)) {
+          lines.push(line);
+          places.set(account, line.id);
+        }
+      }
+      for (const line of lines.sort((a, b) => a.event.at - b.event.at)) show(line);
+      while (options['follow'] === true && !context.stop.aborted) {
+        for (const line of await awaitTrail(store.redis, places, PATIENCE)) {
+          places.set(line.account, line.id);
+          show(line);
+        }
+      }
+      return EXIT.done;
+    } finally {
+      await store.close();
+    }
+  },
+};
+
+function render({ account, event }: TrailLine, context: Context): string {
+  const time = new Date(event.at).toISOString();
+  if (context.json) return JSON.stringify({ ...event, at: time, account });
+  return `${time}  ${account}  ${printable(event.uniqueId, 70)}  ${printable(describeTrailEvent(event), 600)}`;
+}
+
+/** @returns milliseconds since 1970. @throws UsageError */
+function parseSince(text: string | undefined, now: number): number {
+  if (text === undefined) return 0;
+  const [, amount, unit] = /^(\d{1,6})\s*([smhd])$/.exec(text.trim()) ?? [];
+  if (amount !== undefined && unit !== undefined) return now - Number(amount) * (UNITS[unit] ?? 0);
+  const time = Date.parse(text);
+  if (Number.isNaN(time))
+    throw new UsageError(`--since takes a time like 30m, 2h, 7d or 2026-11-23T08:00, not "${text}"`);
+  return time;
+}

@@ -1,0 +1,175 @@
+// What a person can see and do: the audit trail, the message as it lies on its server, another destination, reversed addresses.
+
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { srsForward } from '../../src/delivery/srs.ts';
+import { startHttpSink } from '../support/http-sink.ts';
+import type { HttpSink } from '../support/http-sink.ts';
+import { Mailferry } from '../support/mailferry.ts';
+import { sha256 } from '../support/pop3-maildrop.ts';
+import { startPop3Server } from '../support/pop3-server.ts';
+import type { Pop3Server } from '../support/pop3-server.ts';
+import { startSmtpSink } from '../support/smtp-sink.ts';
+import type { SmtpSink } from '../support/smtp-sink.ts';
+import { until } from '../support/wait.ts';
+
+const GOOD = 'Message-ID: <good@b.example>\r\nSubject: good\r\n\r\nbody\r\n';
+const BAD = 'Message-ID: <bad@b.example>\r\nSubject: bad \x1b[31m\r\nX-Odd: \xff\r\n\r\n.body\r\n';
+
+interface Scene {
+  readonly pop3: Pop3Server;
+  readonly inbox: SmtpSink;
+  readonly hook: HttpSink;
+  readonly mailferry: Mailferry;
+}
+
+/** Two messages: `inbox` refuses the second, which is quarantined. `archive` is no account's destination. */
+async function scene(t: TestContext, history = {}): Promise<Scene> {
+  const pop3 = await startPop3Server({}, t);
+  const inbox = await startSmtpSink();
+  t.after(() => inbox.close());
+  const hook = await startHttpSink();
+  t.after(() => hook.close());
+  const port = inbox.port;
+  const srs = { domain: 'ferry.example', secret: 'a secret of ours' };
+  const mailferry = await Mailferry.create(t, {
+    ...history,
+    destinations: {
+      inbox: { type: 'smtp', host: '127.0.0.1', port, security: 'none', to: ['me@b.example'], from: 'srs', srs },
+      archive: { type: 'webhook', url: hook.url, allowPrivate: true },
+    },
+    accounts: {
+      isp: {
+        host: '127.0.0.1',
+        port: pop3.port,
+        security: 'none',
+        user: 'jane',
+        password: 'secret',
+        deliverTo: ['inbox'],
+        retention: 'delete',
+        firstPoll: 'deliver',
+      },
+    },
+  });
+  pop3.drop().add({ octets: GOOD, uniqueId: 'good' }, { octets: BAD, uniqueId: 'bad' });
+  inbox.when({ stage: 'end', if: ({ head }) => head.includes('bad'), action: { reply: [554, '5.7.1 no\x1b[31m'] } });
+  assert.equal((await mailferry.run('sync')).code, 1);
+  return { pop3, inbox, hook, mailferry };
+}
+
+suite('what a person sees and does', { concurrency: 2 }, () => {
+  test('the audit trail: each step of each message, for people and for programs', async (t) => {
+    const { mailferry, inbox } = await scene(t);
+    const { stdout } = await mailferry.run('log');
+    const steps = (id: string): string[] =>
+      stdout
+        .split('\n')
+        .filter((line) => line.includes(`  isp  ${id}  `))
+        .map((line) => line.split('  ')[3] ?? '');
+    assert.equal(inbox.messages.length, 1);
+    const [seen, retrieved, delivered, deleted] = steps('good');
+    assert.match(seen ?? '', /^seen, \d+ octets$/);
+    assert.equal(retrieved, `retrieved, ${String(GOOD.length)} octets, SHA-256 ${sha256(Buffer.from(GOOD))}`);
+    assert.match(delivered ?? '', /^delivered to inbox: 250 /, "the destination's own words");
+    assert.equal(deleted, 'deleted on the server');
+    const bad = steps('bad');
+    assert.match(bad.at(-2) ?? '', /^rejected by inbox: 554 5\.7\.1 no/);
+    assert.match(bad.at(-1) ?? '', /^quarantined: inbox: 554/);
+    assert(!stdout.includes('\x1b'), 'nothing that moves a cursor');
+
+    const lines = (await mailferry.run('log', 'isp', '--json', '--message', 'good', '--since', '1h')).stdout;
+    const events = lines
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.deepEqual(
+      events.map(({ event }) => event),
+      ['seen', 'retrieved', 'delivered', 'deleted'],
+    );
+    assert(events.every(({ account, uniqueId }) => account === 'isp' && uniqueId === 'good'));
+    assert.equal((await mailferry.run('log', '--since', '2030-01-01')).stdout, '');
+    assert.equal((await mailferry.run('log', '--since', 'soon')).code, 2);
+    assert.equal((await mailferry.run('log', 'nobody')).code, 2);
+
+    const follower = mailferry.spawn(['log', '--follow', '--since', '2030-01-01']);
+    let told = '';
+    follower.stdout?.on('data', (chunk: Buffer) => (told += chunk.toString()));
+    const ended = new Promise((resolve) => follower.once('exit', resolve));
+    // It keeps the embedded Redis alive, so that what it has read up to now is certain once it answers.
+    assert.equal((await mailferry.run('messages', 'discard', 'isp', 'bad')).code, 0);
+    await until(() => told.includes('discarded by a person'), { timeout: 20_000, what: 'the follower' });
+    follower.kill('SIGINT');
+    assert.equal(await ended, 0);
+  });
+
+  test('the trail is capped', async (t) => {
+    const { mailferry, pop3 } = await scene(t, { history: { events: 100, keep: '1h' } });
+    pop3.drop().add(...Array.from({ length: 120 }, (_, number) => `Message-ID: <${String(number)}@x>\r\n\r\n.\r\n`));
+    await mailferry.run('sync');
+    const { stdout } = await mailferry.run('log');
+    const count = stdout.trim().split('\n').length;
+    assert(count >= 100 && count < 300, `${String(count)} of some 480 events`);
+  });
+
+  test('the message as it lies on its server; its header; its history', async (t) => {
+    const { mailferry, pop3 } = await scene(t);
+    const raw = await mailferry.run('messages', 'show', 'isp', 'bad', '--raw');
+    assert.equal(raw.code, 0, raw.stderr);
+    assert.equal(Buffer.from(raw.stdout).includes('Subject: bad'), true);
+    assert.match(raw.stdout, /\r\n\r\n\.body\r\n$/, 'dots and line ends as they are');
+    const headers = await mailferry.run('messages', 'show', 'isp', 'bad', '--headers');
+    assert.match(headers.stdout, /^Subject: bad \\x1b\[31m$/m);
+    assert.match((await mailferry.run('messages', 'show', 'isp', 'bad')).stdout, /history\n.*seen/);
+    assert.deepEqual(pop3.drop().committed, ['good'], 'looking deletes nothing');
+
+    pop3.drop().messages = [];
+    const gone = await mailferry.run('messages', 'show', 'isp', 'bad', '--raw');
+    assert.equal(gone.code, 69);
+    assert.match(gone.stderr, /is not on its server/);
+    assert.equal((await mailferry.run('messages', 'show', 'isp', 'nothing', '--raw')).code, 1);
+    assert.equal((await mailferry.run('messages', 'show', 'isp', '--raw')).code, 2);
+    assert.equal((await mailferry.run('messages', 'list', 'isp', '--state', 'odd')).code, 2);
+    assert.match((await mailferry.run('messages', 'list', 'isp', '--state', 'quarantined')).stdout, /^bad /m);
+    assert.equal((await mailferry.run('messages', 'list', 'isp', '--state', 'skipped')).stdout, 'nothing waits here\n');
+  });
+
+  test('delivered to another destination instead, once, and deleted then', async (t) => {
+    const { mailferry, pop3, hook, inbox } = await scene(t);
+    const wrong = await mailferry.run('messages', 'deliver', 'isp', 'bad', '--to', 'nowhere');
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, /no destination "nowhere".*inbox, archive/);
+    assert.equal((await mailferry.run('messages', 'deliver', 'isp', 'bad')).code, 2, '--to is missing');
+    assert.equal(
+      (await mailferry.run('messages', 'deliver', 'isp', 'good', '--to', 'archive')).code,
+      1,
+      'not quarantined',
+    );
+
+    hook.when({ times: 1, action: { status: 503 } });
+    assert.equal((await mailferry.run('messages', 'deliver', 'isp', 'bad', '--to', 'archive')).code, 0);
+    assert.equal((await mailferry.run('sync')).code, 1, 'deferred');
+    assert.equal(pop3.drop().messages.length, 1, 'not deleted before it is confirmed');
+    await until(async () => (await mailferry.run('sync')).code === 0, { timeout: 60_000, what: 'the next attempt' });
+    assert.deepEqual(
+      hook.accepted.map((request) => request.sha256),
+      [sha256(Buffer.from(BAD, 'latin1'))],
+    );
+    assert.equal(inbox.messages.length, 1, 'the one that refused it is not asked again');
+    assert.deepEqual(pop3.drop().committed, ['good', 'bad']);
+    assert.match((await mailferry.run('log', '--message', 'bad')).stdout, /sent to archive instead by a person/);
+  });
+
+  test('a rewritten reverse-path leads back to the sender', async (t) => {
+    const { mailferry } = await scene(t);
+    const keys = { domain: 'ferry.example', secrets: ['a secret of ours'] };
+    const address = srsForward('sender@far.example', keys, new Date());
+    assert.equal((await mailferry.run('srs', address)).stdout, 'sender@far.example\n');
+    const forged = srsForward('sender@far.example', { ...keys, secrets: ['another'] }, new Date());
+    const refused = await mailferry.run('srs', forged);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /wrong signature/);
+    assert.match((await mailferry.run('srs', 'me@else.example')).stderr, /no SRS address of ours/);
+    assert.equal((await mailferry.run('srs')).code, 2);
+  });
+});
