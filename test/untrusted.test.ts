@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import * as fc from 'fast-check';
-import { Redactor } from '../src/redact.ts';
+import { Redactor, revealed } from '../src/redact.ts';
 import { printable, printableOctets } from '../src/untrusted.ts';
 
 suite('text that others wrote', () => {
@@ -19,6 +19,13 @@ suite('text that others wrote', () => {
         assert.ok(text.length <= (limit + 1) * 8);
       }),
     );
+  });
+
+  test('a secret that somebody repeats is replaced, also where the cut goes through it', () => {
+    revealed.remember('open sesame 42');
+    assert.equal(printable('535 5.7.8 not "open sesame 42"'), '535 5.7.8 not "[secret]"');
+    assert(!printable(`${'x'.repeat(90)}open sesame 42`, 95).includes('open'));
+    revealed.forget('open sesame 42');
   });
 
   test('octets are UTF-8 where they may be, also where the cut goes through a character', () => {

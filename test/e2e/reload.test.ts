@@ -223,8 +223,11 @@ describe('reload', { skip: redisAvailable() ?? false, concurrency: 3 }, () => {
     await times(worker, 'config applied', 1);
     const deliver = async (name: string): Promise<void> => {
       put(pop3, 'a', name, 1);
+      const polls = worker.logged('polled').length;
       await world.pollNow('a');
-      await until(() => pop3.drop('a').messages.length === 0, { what: name });
+      await until(() => pop3.drop('a').messages.length === 0, { what: name, timeout: 20_000 });
+      // A poll that is asked for while this one still ends would be none.
+      await until(() => worker.logged('polled').length > polls, { what: `the end of ${name}` });
     };
     await deliver('one');
     await deliver('two');

@@ -129,4 +129,12 @@ suite('what the deliveries of a message come to', () => {
       }),
     );
   });
+
+  test('a fallback is not used before its destination has rejected', () => {
+    const wants: Wants = { deliverTo: ['a'], fallback: { a: 'f' } };
+    for (const state of ['started', 'deferred', 'confirmed'] as const)
+      assert.deepEqual(wantedBy(entry({ a: record(state) }), wants), ['a']);
+    assert.deepEqual(wantedBy(entry({}), wants), ['a']);
+    assert.deepEqual(wantedBy(entry({ a: record('rejected') }), wants), ['a', 'f']);
+  });
 });

@@ -1,0 +1,108 @@
+// The HTTP face: read only, closed to who has no token, and not to be held up.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
+import { suite, test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { openHttp } from '../../src/ops/http.ts';
+import type { HttpFace, HttpSource } from '../../src/ops/http.ts';
+
+const TOKEN = 'a-token-of-some-length';
+
+interface Answer {
+  readonly status: number | undefined;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: string;
+}
+
+async function open(
+  t: TestContext,
+  source: Partial<HttpSource> = {},
+  token: string | undefined = TOKEN,
+): Promise<HttpFace> {
+  const secret = token === undefined ? undefined : { origin: 'test', reveal: () => Promise.resolve(token) };
+  const face = await openHttp(
+    { host: '127.0.0.1', port: 0, token: secret },
+    {
+      health: () => Promise.resolve(undefined),
+      status: () => Promise.resolve([]),
+      configRefused: () => false,
+      ...source,
+    },
+  );
+  t.after(() => face.close());
+  return face;
+}
+
+async function ask(face: HttpFace, path: string, headers = {}, method = 'GET'): Promise<Answer> {
+  const [host, port] = face.address.split(':');
+  const asked = request({ host, port, path, method, headers, agent: false }).end();
+  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  let body = '';
+  for await (const chunk of response) body += String(chunk);
+  return { status: response.statusCode, headers: response.headers, body };
+}
+
+suite('the HTTP face', () => {
+  test('tells health to everybody, all else to who has the token', async (t) => {
+    const face = await open(t);
+    assert.equal((await ask(face, '/health')).status, 200);
+    for (const path of ['/status', '/metrics', '/', '/nothing']) {
+      const refused = await ask(face, path);
+      assert.equal(refused.status, 401);
+      assert.equal(refused.headers['www-authenticate'], 'Bearer');
+      for (const wrong of [
+        '',
+        'Bearer',
+        'Bearer wrong',
+        `Basic ${TOKEN}`,
+        `Bearer ${TOKEN}x`,
+        `Bearer ${TOKEN.slice(1)}`,
+      ])
+        assert.equal((await ask(face, path, { authorization: wrong })).status, 401, wrong);
+    }
+    const authorization = `Bearer ${TOKEN}`;
+    assert.equal((await ask(face, '/status', { authorization })).body, '[]\n');
+    assert.match((await ask(face, '/metrics', { authorization })).body, /^# /m);
+    assert.equal((await ask(face, '/nothing', { authorization })).status, 404);
+  });
+
+  test('says that it is not well, and not why, to who has no token', async (t) => {
+    const face = await open(t, { health: () => Promise.resolve('Redis at 10.0.0.7 is out of reach') });
+    const { status, body } = await ask(face, '/health');
+    assert.deepEqual([status, body], [503, 'unhealthy\n']);
+  });
+
+  test('takes GET and HEAD alone, and lets no page of another site read it', async (t) => {
+    const face = await open(t, {}, undefined);
+    for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'])
+      assert.equal((await ask(face, '/status', { origin: 'https://evil.example' }, method)).status, 405, method);
+    const { headers } = await ask(face, '/status', { origin: 'https://evil.example' });
+    assert.deepEqual(
+      Object.keys(headers).filter((name) => name.startsWith('access-control')),
+      [],
+    );
+    assert.equal(headers['cache-control'], 'no-store');
+    assert.equal(headers['x-content-type-options'], 'nosniff');
+    assert.equal((await ask(face, '/status', {}, 'HEAD')).body, '');
+  });
+
+  test('ends nothing but the connection of who talks nonsense', async (t) => {
+    const face = await open(t, {}, undefined);
+    const [host, port] = face.address.split(':');
+    for (const octets of [
+      '\x00\xff\r\n\r\n',
+      'GET http://[ HTTP/1.1\r\nhost: x\r\n\r\n',
+      `GET / HTTP/1.1\r\nx: ${'y'.repeat(100_000)}\r\n\r\n`,
+    ]) {
+      const socket = connect(Number(port), host);
+      socket.on('error', () => undefined).resume();
+      socket.end(octets, 'latin1');
+      await new Promise((resolve) => socket.once('close', resolve));
+    }
+    assert.equal((await ask(face, '/health')).status, 200);
+  });
+});
