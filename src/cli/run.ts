@@ -11,6 +11,7 @@ import type { HttpFace } from '../ops/http.ts';
 import { collectStatus } from '../ops/status.ts';
 import { Workers } from '../queue/workers.ts';
 import type { WorkerFacts } from '../queue/workers.ts';
+import { readBreakers } from '../store/breakers.ts';
 import { readStates } from '../store/ledger.ts';
 import { configDigest } from '../config/digest.ts';
 import { findConfig } from '../config/source.ts';
@@ -95,6 +96,10 @@ async function serve(engine: Engine, reload: Reload, events: ProcessEvents): Pro
   const face = await openHttp(config.http, {
     health: async () => await readHealth(config.dataDir, Date.now()),
     status: async () => await collectStatus(store.redis, [...engine.config.accounts.values()], readStates),
+    destinations: async () => {
+      const breakers = await readBreakers(store.redis, [...engine.config.destinations.keys()]);
+      return [...breakers].map(([name, { openUntil }]) => ({ name, paused: openUntil > 0 }));
+    },
     configRefused: () => reload.problem !== '',
   });
   events.listening(face.address);

@@ -6,7 +6,9 @@ import type { WorkerSign } from '../queue/workers.ts';
 import { polledAccounts } from '../store/markers.ts';
 import { collectForgotten, collectStatus } from '../ops/status.ts';
 import type { AccountStatus } from '../ops/status.ts';
+import { readBreakers } from '../store/breakers.ts';
 import { readStates } from '../store/ledger.ts';
+import type { Breaker } from '../sync/retry.ts';
 import { printable } from '../untrusted.ts';
 import { chosenAccounts, commandEvents, EXIT, usableConfig } from './command.ts';
 import type { Command } from './command.ts';
@@ -28,6 +30,9 @@ export const status: Command = {
       const all = [...found, ...(await collectForgotten(store.redis, gone, readStates))];
       const { workers, now } = await runningWorkers(store.redis);
       for (const line of aboutWorkers(workers, now)) context.warn(line);
+      const breakers = await readBreakers(store.redis, [...config.destinations.keys()]);
+      for (const [name, breaker] of breakers)
+        for (const line of aboutDestination(name, breaker, now)) context.warn(line);
       if (context.json) context.print(JSON.stringify(all, undefined, 2));
       else context.print(render(all, Date.now()));
       return found.some(({ deferred, quarantined, state }) => deferred + quarantined > 0 || state === 'needs a person')
@@ -50,6 +55,23 @@ function aboutWorkers(workers: readonly WorkerSign[], now: number): string[] {
   const differing = differingWorkers(workers, now);
   if (differing.length === 0) return refusals;
   return [...refusals, 'workers run with different configs:', ...differing.map((line) => `  ${line}`)];
+}
+
+/** What a person should know of a destination that gets nothing for now. */
+function aboutDestination(
+  name: string,
+  { openUntil, failures, said, gone, needsPerson }: Breaker,
+  now: number,
+): string[] {
+  if (openUntil === 0) return [];
+  const why = said === undefined || said === '' ? '' : `: ${printable(said, 500)}`;
+  const until = openUntil > now ? `; tried again ${relative(openUntil, now)}` : '; the next message tries it';
+  const what = gone === true ? 'wants nothing any more' : `is paused after ${String(failures)} failures in a row`;
+  const remedy =
+    needsPerson === true || gone === true
+      ? '\n  It will not go away by itself: correct the config, or what it names.'
+      : '';
+  return [`destination ${name} ${what}${why}${until}${remedy}`];
 }
 
 function render(found: readonly AccountStatus[], now: number): string {

@@ -9,6 +9,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { HttpConfig } from '../config/types.ts';
 import { Failure, reasonOf } from '../failure.ts';
 import { metricsText } from './metrics.ts';
+import type { DestinationStatus } from './metrics.ts';
 import type { AccountStatus } from './status.ts';
 
 /** Connections at a time; one operator and a scraper need few. */
@@ -18,6 +19,8 @@ export interface HttpSource {
   /** @returns undefined if the worker is well, else what is wrong */
   health(): Promise<string | undefined>;
   status(): Promise<readonly AccountStatus[]>;
+  /** The destinations of the config, and whether they get nothing for now. */
+  destinations(): Promise<readonly DestinationStatus[]>;
   /** True while the config as it is written is wrong, and the one from before in use. */
   configRefused(): boolean;
 }
@@ -80,7 +83,7 @@ async function answer(
       response,
       200,
       'text/plain; version=0.0.4; charset=utf-8',
-      metricsText(await source.status(), Date.now(), source.configRefused()),
+      metricsText(await source.status(), await source.destinations(), Date.now(), source.configRefused()),
     );
   return send(response, 404, 'text/plain; charset=utf-8', 'there are /health, /status and /metrics\n');
 }

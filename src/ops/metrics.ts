@@ -9,6 +9,12 @@ interface Metric {
   readonly value: (status: AccountStatus, now: number) => number;
 }
 
+/** A destination, as the metrics know it. */
+export interface DestinationStatus {
+  readonly name: string;
+  readonly paused: boolean;
+}
+
 const seconds = (milliseconds: number): number => Math.max(0, Math.round(milliseconds / 1000));
 
 const METRICS: readonly Metric[] = [
@@ -63,11 +69,21 @@ const METRICS: readonly Metric[] = [
 ];
 
 /** All metrics of all accounts, and of the process. */
-export function metricsText(statuses: readonly AccountStatus[], now: number, configRefused: boolean): string {
+export function metricsText(
+  statuses: readonly AccountStatus[],
+  destinations: readonly DestinationStatus[],
+  now: number,
+  configRefused: boolean,
+): string {
   const lines = [
     '# HELP mailferry_config_refused 1 while the config as it is written is wrong, and the one from before in use.',
     '# TYPE mailferry_config_refused gauge',
     `mailferry_config_refused ${configRefused ? 1 : 0}`,
+    '# HELP mailferry_destination_paused 1 while a destination gets nothing, because it failed again and again.',
+    '# TYPE mailferry_destination_paused gauge',
+    ...destinations.map(
+      ({ name, paused }) => `mailferry_destination_paused{destination="${label(name)}"} ${paused ? 1 : 0}`,
+    ),
   ];
   for (const { name, type, help, value } of METRICS) {
     lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);

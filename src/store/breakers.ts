@@ -208,11 +208,21 @@ export class Breakers {
   }
 
   #note(name: string, raw: string): void {
-    const breaker = raw === '' ? CLOSED : (JSON.parse(raw) as Breaker);
+    const breaker = decoded(raw);
     this.#known.set(name, { breaker, raw, read: this.#tools.now() });
   }
 
   #of(destination: string): Known {
     return this.#known.get(destination) ?? UNKNOWN;
   }
+}
+
+/** How these destinations stand, as all workers have noted it. @throws if Redis is out of reach */
+export async function readBreakers(redis: Redis, destinations: readonly string[]): Promise<Map<string, Breaker>> {
+  const raws = await Promise.all(destinations.map(async (name) => await redis.get(breakerKey(name))));
+  return new Map(destinations.map((name, index) => [name, decoded(raws[index] ?? '')]));
+}
+
+function decoded(raw: string): Breaker {
+  return raw === '' ? CLOSED : (JSON.parse(raw) as Breaker);
 }

@@ -142,6 +142,9 @@ describe('destinations that do not work', { skip: redisAvailable() ?? false, con
         assert.equal(pop3.count(/^RETR/), retrieved, 'mail bound only for it is not retrieved');
         assert.ok(refused <= 8, `${refused} refused`);
         assert.equal(pop3.drop('ann').messages.length, 300);
+        const { stderr } = await world.mailferry.run('status');
+        assert.match(stderr, /^destination (hook|inbox) is paused after .*(HTTP 401|535).*tried again in /m);
+        assert.match(stderr, /correct the config/);
         assert.deepEqual(worker.logged('message quarantined: it stays on the server'), []);
 
         await writeFile(secret, 'right\n', { mode: 0o600 });

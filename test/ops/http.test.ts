@@ -29,6 +29,7 @@ async function open(
     {
       health: () => Promise.resolve(undefined),
       status: () => Promise.resolve([]),
+      destinations: () => Promise.resolve([{ name: 'in"box', paused: true }]),
       configRefused: () => false,
       ...source,
     },
@@ -66,7 +67,10 @@ suite('the HTTP face', () => {
     }
     const authorization = `Bearer ${TOKEN}`;
     assert.equal((await ask(face, '/status', { authorization })).body, '[]\n');
-    assert.match((await ask(face, '/metrics', { authorization })).body, /^# /m);
+    assert.match(
+      (await ask(face, '/metrics', { authorization })).body,
+      /^mailferry_destination_paused\{destination="in\\"box"\} 1$/m,
+    );
     assert.equal((await ask(face, '/nothing', { authorization })).status, 404);
   });
 
