@@ -4,4 +4,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 export BENCH_OUT=${BENCH_OUT:-${TMPDIR:-/tmp}/mailferry-bench}
 "$here/build.sh"
+if [ "${1:-}" = --plots ]; then
+  shift
+  exec python3 "$here/plots.py" "$@"
+fi
 exec python3 "$here/run.py" "$@"

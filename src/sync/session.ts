@@ -167,8 +167,10 @@ export class Session {
 
   /** Waits until a message of that weight may start. False if the session must end, or nothing has moved for the grace. */
   async #room(weight: Weight): Promise<boolean> {
-    while (!this.#isOver() && !this.#hasRoom(weight)) {
-      if (!(await this.#window.changed(GRACE, this.#stop))) return false;
+    if (!this.#isOver() && this.#hasRoom(weight)) return true;
+    // Full. What follows is asked for together once a part has left: one write and not one a message.
+    while (!this.#isOver() && !(this.#hasRoom(weight) && this.#window.isRelaxed)) {
+      if (!(await this.#window.changed(GRACE, this.#stop))) return !this.#isOver() && this.#hasRoom(weight);
     }
     return !this.#isOver();
   }

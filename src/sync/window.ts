@@ -5,6 +5,8 @@ export interface WindowLimits {
   readonly octets: number;
 }
 
+const RELAXED = 0.75;
+
 export class Window {
   #limits: WindowLimits;
   #messages = 0;
@@ -23,6 +25,12 @@ export class Window {
   hasRoom(octets: number): boolean {
     if (this.#messages === 0) return true;
     return this.#messages < this.#limits.messages && this.#octets + octets <= this.#limits.octets;
+  }
+
+  /** True if a good part of it is free. */
+  get isRelaxed(): boolean {
+    const { messages, octets } = this.#limits;
+    return this.#messages <= messages * RELAXED && this.#octets <= octets * RELAXED;
   }
 
   enter(octets: number): void {
