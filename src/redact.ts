@@ -6,6 +6,11 @@
 const REPLACEMENT = '[secret]';
 /** Shorter secrets would take ordinary words out of every line. */
 const SHORTEST = 4;
+/** Those that are shorter than this may be part of an ordinary word: they are replaced only where they stand alone. */
+const ANYWHERE = 6;
+const ALPHANUMERIC = /^[\p{L}\p{N}]/u;
+/** An escape of JSON, of `printable` or of a URL: its last letter is not part of the word behind it. */
+const ESCAPE = /(?:\\[bfnrt]|\\x[\da-f]{2}|\\u[\da-f]{4}|%[\da-f]{2})$/i;
 /** Parts of a web address that are longer than words are: many services put a token there. */
 const TOKEN = /^(?=.*\d).{16,}$/;
 /** Header fields that carry credentials. */
@@ -69,10 +74,18 @@ export class Redactor {
   #lengthAt(text: string, at: number): number {
     let longest = 0;
     for (const secret of this.#secrets.get(text.slice(at, at + SHORTEST)) ?? []) {
-      if (secret.length > longest && text.startsWith(secret, at)) longest = secret.length;
+      if (secret.length <= longest || !text.startsWith(secret, at)) continue;
+      if (secret.length >= ANYWHERE || standsAlone(text, at, at + secret.length)) longest = secret.length;
     }
     return longest;
   }
+}
+
+/** True if what lies between is no part of a longer word. */
+function standsAlone(text: string, from: number, to: number): boolean {
+  const goesOn = ALPHANUMERIC.test(text.slice(to, to + 1)) && ALPHANUMERIC.test(text.slice(to - 1, to));
+  const wentBefore = ALPHANUMERIC.test(text.slice(from - 1, from)) && ALPHANUMERIC.test(text.slice(from, from + 1));
+  return !goesOn && (!wentBefore || ESCAPE.test(text.slice(Math.max(0, from - 6), from)));
 }
 
 /** A secret as it is, and as JSON, base64 and URLs write it. */

@@ -65,6 +65,27 @@ suite('secrets', () => {
     );
   });
 
+  test('a short one is replaced where it stands alone, and leaves longer words as they are', () => {
+    const redactor = new Redactor();
+    redactor.remember('pass');
+    redactor.remember('übel5');
+    for (const text of ['password', 'compass', 'PASS', 'passé', 'trespassing', 'xübel5', 'pass1'])
+      assert.equal(redactor.redact(text), text);
+    for (const [text, clean] of [
+      ['pass', '[secret]'],
+      ['not "pass", jane', 'not "[secret]", jane'],
+      ['password=pass passes', 'password=[secret] passes'],
+      [String.raw`line\npass\r\n`, String.raw`line\n[secret]\r\n`],
+      [String.raw`\x1bpass\x1b \u2028pass`, String.raw`\x1b[secret]\x1b \u2028[secret]`],
+      ['jane%3Apass%40host', 'jane%3A[secret]%40host'],
+      ['_pass_ übel5', '_[secret]_ [secret]'],
+      [`xx${Buffer.from('pass').toString('base64')}`, 'xx[secret]'],
+    ] as const)
+      assert.equal(redactor.redact(text), clean);
+    redactor.remember('passed');
+    assert.equal(redactor.redact('unpassed pass'), 'un[secret] [secret]');
+  });
+
   test('half a character in a secret breaks nothing', () => {
     const redactor = new Redactor();
     redactor.remember('abc\ud800def');

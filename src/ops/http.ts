@@ -34,14 +34,14 @@ export interface HttpFace {
 /** Starts to listen. @throws Failure if the address is taken or the token cannot be read */
 export async function openHttp(config: HttpConfig, source: HttpSource): Promise<HttpFace> {
   const token = await config.token?.reveal();
-  const server = createServer((request, response) => {
+  const server = createServer({ connectionsCheckingInterval: 2000 }, (request, response) => {
     answer(request, response, source, token).catch((error: unknown) => {
       send(response, 503, 'text/plain; charset=utf-8', `${reasonOf(error)}\n`);
     });
   });
   server.maxConnections = MAX_CONNECTIONS;
   server.requestTimeout = 10_000;
-  server.headersTimeout = 10_000;
+  server.headersTimeout = 5000;
   await listen(server, config);
   const bound = server.address();
   const port = typeof bound === 'object' && bound !== null ? bound.port : config.port;

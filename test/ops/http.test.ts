@@ -9,6 +9,7 @@ import { suite, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { openHttp } from '../../src/ops/http.ts';
 import type { HttpFace, HttpSource } from '../../src/ops/http.ts';
+import { until } from '../support/wait.ts';
 
 const TOKEN = 'a-token-of-some-length';
 
@@ -92,6 +93,39 @@ suite('the HTTP face', () => {
     assert.equal(headers['cache-control'], 'no-store');
     assert.equal(headers['x-content-type-options'], 'nosniff');
     assert.equal((await ask(face, '/status', {}, 'HEAD')).body, '');
+  });
+
+  test('ends a request that trickles in, and serves others meanwhile', { timeout: 30_000 }, async (t) => {
+    const face = await open(t, {}, undefined);
+    const [host, port] = face.address.split(':');
+    const began = Date.now();
+    const slow = connect(Number(port), host);
+    t.after(() => slow.destroy());
+    slow.on('error', () => undefined).resume();
+    slow.write('GET /health HTTP/1.1\r\n');
+    const trickle = setInterval(() => slow.write('x: y\r\n'), 250);
+    t.after(() => clearInterval(trickle));
+    assert.equal((await ask(face, '/health')).status, 200);
+    await once(slow, 'close');
+    assert(Date.now() - began < 15_000);
+  });
+
+  test('holds a bounded number of connections, and none of them when it closes', async (t) => {
+    const face = await open(t, {}, undefined);
+    const [host, port] = face.address.split(':');
+    let begun = 0;
+    let ended = 0;
+    const sockets = Array.from({ length: 100 }, () => connect(Number(port), host));
+    for (const socket of sockets) {
+      socket.on('error', () => undefined).resume();
+      socket.once('connect', () => (begun += 1)).once('close', () => (ended += 1));
+    }
+    t.after(() => {
+      for (const socket of sockets) socket.destroy();
+    });
+    await until(() => begun === 100 && ended === 36, { timeout: 5000, what: '64 of 100 held' });
+    await face.close();
+    await until(() => ended === 100, { timeout: 5000, what: () => `${ended} ended` });
   });
 
   test('ends nothing but the connection of who talks nonsense', async (t) => {
