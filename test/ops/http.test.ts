@@ -125,7 +125,7 @@ suite('the HTTP face', () => {
     });
     await until(() => begun === 100 && ended === 36, { timeout: 5000, what: '64 of 100 held' });
     await face.close();
-    await until(() => ended === 100, { timeout: 5000, what: () => `${ended} ended` });
+    await until(() => ended === 100, { timeout: 5000, what: 'the others' });
   });
 
   test('ends nothing but the connection of who talks nonsense', async (t) => {

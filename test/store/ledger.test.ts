@@ -76,6 +76,15 @@ suite('the ledger', () => {
     await next.release();
   });
 
+  test('what was staged is written with the state, at the latest', async () => {
+    const { account, ledger } = await opened();
+    ledger.stage(undefined, entry('u1'));
+    assert.equal(ledger.group('u1').length, 1);
+    assert.deepEqual(await all(account), [], 'not yet');
+    await ledger.saveState({});
+    assert.equal((await all(account)).length, 1);
+  });
+
   test('a group moves between what is open and what is settled, and never lies in both', async () => {
     const { account, lease, ledger } = await opened();
     const keys = accountKeys(account);

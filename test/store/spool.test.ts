@@ -38,6 +38,7 @@ suite('the spool', () => {
   test('small mail in memory, large mail in a file that only we read; the octets as they came', async (t) => {
     const dataDir = await tempDir(t);
     const spool = await Spool.open(dataDir);
+    assert.equal((await stat(join(dataDir, 'spool'))).mode & 0o777, 0o700);
     for (const size of [0, 1, 1000, 256 * 1024, 256 * 1024 + 1, 3_000_000]) {
       const octets = Buffer.concat([Buffer.from('A: b\r\n\r\n'), randomBytes(size)]).subarray(0, size);
       const receiver = spool.receive();
