@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
@@ -74,6 +74,26 @@ suite('the embedded Redis', () => {
     assert.equal(await redis.get('visitors'), '3');
     await gone(third, 'SIGTERM');
     await embedded.leave(redis);
+  });
+
+  test('is open to nobody but its user: no port, a socket and files of ours alone', async (t) => {
+    const dataDir = await tempDir(t);
+    const child = await visitor(dataDir);
+    const folder = join(dataDir, 'redis');
+    assert.equal((await stat(folder)).mode & 0o777, 0o700);
+    const sockets: string[] = [];
+    for (const name of await readdir(folder)) {
+      const found = await stat(join(folder, name));
+      if (!found.isSocket()) continue;
+      sockets.push(name);
+      assert.equal(found.mode & 0o777, 0o600, name);
+    }
+    assert.equal(sockets.length, 1);
+    const redis = ledgerConnection({ kind: 'socket', path: join(folder, String(sockets[0])) }, 'test', () => undefined);
+    await redis.connect();
+    assert.deepEqual(await redis.config('GET', 'port'), ['port', '0']);
+    redis.disconnect();
+    await gone(child, 'SIGTERM');
   });
 
   test('the server of a process that was killed is adopted, and ends with the next', async (t) => {
