@@ -121,6 +121,8 @@ test('no secret leaves the process', { skip: redisAvailable() ?? false, timeout:
     ['messages', 'list', 'jane', '--all'],
     ['check'],
     ['check', '--json'],
+    ['log'],
+    ['health'],
   ]) {
     const { stdout, stderr } = await mailferry.run(...words);
     search(words.join(' '), stdout + stderr);
