@@ -273,7 +273,8 @@ export class Ledger {
       else operations.push(['x', uniqueId, '']);
     }
     if (this.#stateDirty) operations.push(['a', 'account', JSON.stringify(this.#state)]);
-    operations.push(...this.#events);
+    // There may be a million: too many for the arguments of a call.
+    for (const event of this.#events) operations.push(event);
     this.#dirty = new Set();
     this.#stateDirty = false;
     this.#events = [];

@@ -142,7 +142,7 @@ function pairUp(rows: readonly Row[], entries: readonly Entry[]): readonly Match
   for (const [size, indexes] of bySize) {
     const same = entries.filter((entry) => entry.size === size);
     left -= same.length;
-    if (same.length === 0) strangers.push(...indexes);
+    if (same.length === 0) for (const index of indexes) strangers.push(index);
     else if (indexes.length <= same.length && isAlike(same)) {
       indexes.forEach((index, at) => (matches[index] = { kind: 'known', entry: same[at] as Entry }));
     }

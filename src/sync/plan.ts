@@ -213,7 +213,7 @@ function absentEntries(input: PlanInput, matched: readonly MatchedRow[]): Entry[
   }
   const absent: Entry[] = [];
   for (const [uniqueId, entries] of input.entries) {
-    if (!undecided.has(uniqueId)) absent.push(...entries.filter((entry) => !present.has(entry)));
+    if (!undecided.has(uniqueId)) for (const entry of entries) if (!present.has(entry)) absent.push(entry);
   }
   return absent;
 }

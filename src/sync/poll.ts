@@ -229,7 +229,8 @@ class Visit {
     const { ledger } = this.#hold;
     const now = this.#tools.now();
     const writes = todo.put.map(async ({ before, after }) => {
-      if (before === undefined) ledger.record({ event: 'seen', uniqueId: after.uniqueId, size: after.size, at: now });
+      if (before === undefined && after.state !== 'skipped')
+        ledger.record({ event: 'seen', uniqueId: after.uniqueId, size: after.size, at: now });
       if (after.state === 'quarantined' && before?.state !== 'quarantined') {
         this.#events.quarantined({ uniqueId: after.uniqueId, size: after.size }, after.reason);
         ledger.record({ event: 'quarantined', uniqueId: after.uniqueId, reason: after.reason, at: now });

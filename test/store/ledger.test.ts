@@ -121,6 +121,22 @@ suite('the ledger', () => {
     await lease.release();
   });
 
+  test('so many at one time that no call could take them as arguments', async () => {
+    const { account, lease, ledger } = await opened();
+    const count = 200_000;
+    const writes: Promise<void>[] = [];
+    for (let number = 0; number < count; number += 1) {
+      const one = entry(`u${String(number)}`, { state: 'kept' });
+      ledger.record({ event: 'seen', uniqueId: one.uniqueId, size: 1, at: 1 });
+      writes.push(ledger.put(undefined, one));
+    }
+    await Promise.all(writes);
+    assert.equal(await redis.hlen(accountKeys(account).settled), count);
+    assert((await redis.xlen(accountKeys(account).trail)) <= 20_000, 'and the trail is capped');
+    await redis.del(accountKeys(account).settled, accountKeys(account).trail);
+    await lease.release();
+  });
+
   test('who lost the lease writes nothing', async () => {
     const { account, lease, ledger } = await opened();
     await ledger.put(undefined, entry('u1'));
