@@ -165,7 +165,12 @@ const MUTATIONS: readonly Mutation[] = [
     file: 'src/pop3/engine.ts',
     find: 'if (this.#framer.pending > 0 || this.#awaited.length + this.#unsent.length > 0) {',
     replace: 'if (false) {',
-    tests: ['test/pop3/client.test.ts'],
+    tests: [
+      'test/pop3/client.test.ts',
+      'test/pop3/engine.test.ts',
+      'test/pop3/tls.test.ts',
+      'test/pop3/transcripts.test.ts',
+    ],
   },
   {
     rule: 'a server must prove in SCRAM that it knows the password',
@@ -288,34 +293,52 @@ const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-function run(mutation: Mutation): 'caught' | 'missed' | 'stale' {
-  const copy = mkdtempSync(join(tmpdir(), 'mf-mutation-'));
+let output = '';
+
+/** What these tests say of a copy of the project, after `change`. @param change false: there is nothing to change */
+function verdict(tests: readonly string[], change: (copy: string) => boolean): 'caught' | 'missed' | 'stale' {
+  const copy = mkdtempSync(join(tmpdir(), 'mutation-'));
   try {
     for (const name of ['src', 'test', 'package.json', 'tsconfig.json', 'config'])
       cpSync(join(ROOT, name), join(copy, name), { recursive: true });
     symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
-    const path = join(copy, mutation.file);
-    const source = readFileSync(path, 'utf8');
-    if (!source.includes(mutation.find)) return 'stale';
-    writeFileSync(path, source.replace(mutation.find, mutation.replace));
+    if (!change(copy)) return 'stale';
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    const result = spawnSync(process.execPath, ['--test', ...mutation.tests], {
+    const result = spawnSync(process.execPath, ['--test', ...tests], {
       cwd: copy,
       env,
-      stdio: 'ignore',
+      encoding: 'utf8',
       timeout: 120_000,
     });
+    output = result.stdout;
     return result.status === 0 ? 'missed' : 'caught';
   } finally {
     rmSync(copy, { recursive: true, force: true });
   }
 }
 
+function run({ file, find, replace, tests }: Mutation): ReturnType<typeof verdict> {
+  return verdict(tests, (copy) => {
+    const path = join(copy, file);
+    const source = readFileSync(path, 'utf8');
+    if (!source.includes(find)) return false;
+    writeFileSync(path, source.replace(find, replace));
+    return true;
+  });
+}
+
+// Tests that fail without a mutation would "catch" them all.
+for (const file of new Set(MUTATIONS.flatMap(({ tests }) => tests))) {
+  if (verdict([file], () => true) === 'missed') continue;
+  process.stdout.write(`${output}\n${file} fails as it is: nothing that it says counts\n`);
+  process.exit(1);
+}
+
 let failed = 0;
 for (const mutation of MUTATIONS) {
-  const verdict = run(mutation);
-  if (verdict !== 'caught') failed += 1;
-  process.stdout.write(`${verdict.padEnd(7)} ${mutation.rule}\n`);
+  const found = run(mutation);
+  if (found !== 'caught') failed += 1;
+  process.stdout.write(`${found.padEnd(7)} ${mutation.rule}\n`);
 }
 process.stdout.write(`${MUTATIONS.length - failed} passed, ${failed} failed\n`);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -34,7 +34,7 @@ export const log: Command = {
       const places = new Map<string, string>();
       const lines: TrailLine[] = [];
       for (const account of accounts) {
-        places.set(account, '0');
+        places.set(account, String(since));
         for await (const line of readTrail(store.redis, account, since)) {
           lines.push(line);
           places.set(account, line.id);
@@ -64,9 +64,9 @@ function render({ account, event }: TrailLine, context: Context): string {
 function parseSince(text: string | undefined, now: number): number {
   if (text === undefined) return 0;
   const [, amount, unit] = /^(\d{1,6})\s*([smhd])$/.exec(text.trim()) ?? [];
-  if (amount !== undefined && unit !== undefined) return now - Number(amount) * (UNITS[unit] ?? 0);
-  const time = Date.parse(text);
-  if (Number.isNaN(time))
+  if (amount !== undefined && unit !== undefined) return Math.max(0, now - Number(amount) * (UNITS[unit] ?? 0));
+  const time = /^\d{4}-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(time) || time < 0)
     throw new UsageError(`--since takes a time like 30m, 2h, 7d or 2026-11-23T08:00, not "${text}"`);
   return time;
 }

@@ -37,6 +37,7 @@ export class Pool<T extends Pooled> {
     for (const [connection, timer] of options.fresh === true ? [] : this.#idle) {
       this.#forget(connection, timer);
       if (connection.usable) return { connection, reused: true };
+      connection.close();
     }
     return { connection: await this.#open(signal), reused: false };
   }

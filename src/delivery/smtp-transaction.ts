@@ -170,7 +170,8 @@ function endingOf(wire: Wire, replies: readonly Reply[], wanted: number, progres
     // What was there before the end of the message can be no answer to it.
     return { kind: 'lost', reason: 'the server confirmed a message that it did not have yet', ...progress };
   }
-  if (replies.length < wanted && refusing?.code !== 421) {
+  // Who got no reply of its own has not been answered, whatever the others were told (421 ends the replies).
+  if (replies.length < wanted && (wanted > 1 || refusing === undefined)) {
     const reason = wire.lost ?? 'a recipient got no reply';
     return { kind: 'lost', reason, ...progress };
   }

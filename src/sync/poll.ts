@@ -28,6 +28,7 @@ import { glance, identify, survey } from './survey.ts';
 import type { Survey } from './survey.ts';
 import type { TransferTools } from './transfer.ts';
 import { troubleOf } from './trouble.ts';
+import { redirectsOf } from './wanted.ts';
 
 /** When what is due already, and was not done, is tried again. Milliseconds. */
 const SOON = 5000;
@@ -127,7 +128,8 @@ class Visit {
       await this.#guardLedger(state);
       const until = Math.max(state.trouble?.until ?? 0, state.notBefore);
       if (until > this.#began && !this.#options.force) return { outcome: 'held', until, trouble: state.trouble };
-      await this.#tools.breakers.refresh([...this.#account.deliverTo, ...Object.values(this.#account.fallback)]);
+      const others = [...Object.values(this.#account.fallback), ...redirectsOf(this.#hold.ledger.openEntries())];
+      await this.#tools.breakers.refresh([...this.#account.deliverTo, ...others]);
       session = await this.#tools.openSession(
         this.#account,
         AbortSignal.any([this.#tools.hardStop, this.#hold.lease.lost]),

@@ -17,6 +17,7 @@ import { ACCOUNT_BACKOFF, backoff, RETRIEVAL_ATTEMPTS } from './retry.ts';
 import { retrievalFailed } from './settle.ts';
 import { deliver, recognise, shortSha } from './transfer.ts';
 import type { Assignments, Tally, TransferTools } from './transfer.ts';
+import { redirectsOf } from './wanted.ts';
 import { Window } from './window.ts';
 
 /** Messages of one session that may be on their way at a time. */
@@ -60,6 +61,7 @@ export class Session {
   readonly #assigned: Assignments = new Map();
   readonly #running = new Set<Promise<void>>();
   #listed = 0;
+  #redirects: readonly string[] = [];
   #left = false;
   #ended = false;
   #readyLater = false;
@@ -91,6 +93,7 @@ export class Session {
   /** Does what the plan says. @throws what broke the session, or the ledger */
   async work(todo: Plan, listed: number): Promise<void> {
     this.#listed = listed;
+    this.#redirects = redirectsOf(this.#tools.hold.ledger.openEntries());
     for (const [messageNumber, entry] of todo.known) this.#assigned.set(entryKey(entry), messageNumber);
     for (const { row, entry } of todo.delete) this.#deletions.add(row.messageNumber, entry);
     // Where QUIT deletes what was retrieved, deletes that are due get a session of their own.
@@ -188,7 +191,7 @@ export class Session {
   /** The destinations that messages of this session may go to. */
   #names(): string[] {
     const { deliverTo, fallback = {} } = this.#tools.policy;
-    return [...deliverTo, ...Object.values(fallback)];
+    return [...deliverTo, ...Object.values(fallback), ...this.#redirects];
   }
 
   #mayTake(name: string): boolean {

@@ -99,7 +99,8 @@ export function released(entry: Entry): Entry {
     Object.entries(entry.deliveries).map(([name, record]) => [
       name,
       // What was under way when we died stays so: its next attempt is one in doubt.
-      record.state === 'confirmed' || record.state === 'started'
+      // What a person sent elsewhere is not asked again either.
+      record.state === 'confirmed' || record.state === 'started' || record.state === 'waived'
         ? record
         : { ...record, state: 'deferred' as const, next: 0, recipients: confirmedOnly(record) },
     ]),
@@ -127,9 +128,11 @@ export function redirected(entry: Entry, wanted: readonly string[], destination:
     deliveries[name] = record?.state === 'confirmed' ? record : { ...(record ?? fresh), state: 'waived', next: 0 };
   }
   const before = entry.deliveries[destination];
-  deliveries[destination] = before
-    ? { ...before, state: 'deferred', next: 0, recipients: confirmedOnly(before) }
-    : fresh;
+  // Who has it already does not get it again.
+  if (before?.state === 'confirmed') deliveries[destination] = before;
+  else if (before)
+    deliveries[destination] = { ...before, state: 'deferred', next: 0, recipients: confirmedOnly(before) };
+  else deliveries[destination] = fresh;
   return step({ ...entry, deliveries }, 'open', { reason: '', retrieval: { failures: 0, next: 0 } });
 }
 

@@ -8,6 +8,8 @@ import type { Evidence, Row } from './identity.ts';
 
 /** So many new messages are asked for one by one. */
 const TAIL = 500;
+/** Where each question is waited for, a whole listing takes two. */
+const TAIL_ONE_BY_ONE = 2;
 /** A full listing runs at least this often. Milliseconds. */
 const FULL_LISTING = 60 * 60 * 1000;
 
@@ -38,7 +40,8 @@ export async function glance(session: Pop3Client, { listing }: AccountState, now
   const [stat, last] = await Promise.all([session.stat(), session.uniqueId(listing.count)]);
   if (last !== listing.lastUniqueId || last === '') return UNCLEAR;
   if (stat.count === listing.count) return stat.octets === listing.octets ? { kind: 'unchanged' } : UNCLEAR;
-  if (stat.count < listing.count || stat.count > listing.count + TAIL) return UNCLEAR;
+  const most = session.capabilities.pipelining ? TAIL : TAIL_ONE_BY_ONE;
+  if (stat.count < listing.count || stat.count > listing.count + most) return UNCLEAR;
   const tail = await Promise.all(
     Array.from({ length: stat.count - listing.count }, async (_, index): Promise<Row | undefined> => {
       const messageNumber = listing.count + 1 + index;

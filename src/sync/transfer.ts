@@ -181,7 +181,19 @@ async function attempt(
   const { ledger, lease } = hold;
   const destination = destinations.get(name);
   const entry = ledger.get(key);
-  if (!entry || !destination || tools.hardStop.aborted) return;
+  if (!entry || tools.hardStop.aborted) return;
+  if (!destination) {
+    // A person sent it to a destination that has left the config since.
+    note(
+      key,
+      name,
+      { kind: 'rejected', said: `the config has no destination ${name}`, scope: 'message' },
+      message,
+      tools,
+      tally,
+    );
+    return;
+  }
   const record = entry.deliveries[name];
   const turn: { pass?: Pass | undefined; begun?: true } = {};
   const delivery: Delivery = {

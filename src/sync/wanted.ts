@@ -35,6 +35,17 @@ export function wantedBy(entry: Entry, wants: Wants): string[] {
   return names;
 }
 
+/** Destinations that a person sent messages to, beyond those of the account. */
+export function redirectsOf(entries: Iterable<Entry>): string[] {
+  const names = new Set<string>();
+  for (const { deliveries } of entries) {
+    const records = Object.entries(deliveries);
+    if (!records.some(([, { state }]) => state === 'waived')) continue;
+    for (const [name, { state }] of records) if (state !== 'waived') names.add(name);
+  }
+  return [...names];
+}
+
 /** What the deliveries of an open entry come to. */
 export function verdictOf(entry: Entry, wants: Wants): Verdict {
   const { optional = [], fallback = {} } = wants;

@@ -105,6 +105,19 @@ suite('LMTP', { concurrency: true }, () => {
     assert.deepEqual(kinds(outcome), ['confirmed', 'deferred', 'inDoubt']);
   });
 
+  test('421 among the replies ends them: who had none of his own is in doubt, never confirmed', async () => {
+    await using wire = await startSmtpWire({
+      answer: (command, socket) => {
+        if (command !== '.') return undefined;
+        socket.end('250 2.0.0 <a> saved\r\n421 4.3.2 shutting down\r\n');
+        return '';
+      },
+    });
+    const outcome = await deliverOnce(lmtpConfig(wire));
+    assert.equal(outcome.kind, 'inDoubt');
+    assert.deepEqual(kinds(outcome), ['confirmed', 'deferred', 'inDoubt']);
+  });
+
   test('a reply that is none leaves its recipient in doubt', async () => {
     await using wire = await startSmtpWire({
       answer: (command) => (command === '.' ? '250 2.0.0 <a>\r\n354 what?\r\n250 2.0.0 <c>' : undefined),

@@ -92,7 +92,7 @@ suite('what a person sees and does', { concurrency: 2 }, () => {
     assert.equal((await mailferry.run('log', '--since', 'soon')).code, 2);
     assert.equal((await mailferry.run('log', 'nobody')).code, 2);
 
-    const follower = mailferry.spawn(['log', '--follow', '--since', '2030-01-01']);
+    const follower = mailferry.spawn(['log', '--follow', '--since', '1s']);
     let told = '';
     follower.stdout?.on('data', (chunk: Buffer) => (told += chunk.toString()));
     const ended = new Promise((resolve) => follower.once('exit', resolve));
@@ -158,6 +158,21 @@ suite('what a person sees and does', { concurrency: 2 }, () => {
     assert.equal(inbox.messages.length, 1, 'the one that refused it is not asked again');
     assert.deepEqual(pop3.drop().committed, ['good', 'bad']);
     assert.match((await mailferry.run('log', '--message', 'bad')).stdout, /sent to archive instead by a person/);
+  });
+
+  test('sent elsewhere while its own destination is down; and to one that has left the config', async (t) => {
+    const { mailferry, hook, inbox, pop3 } = await scene(t);
+    inbox.when({ stage: 'connect', action: { reply: [421, '4.3.2 down'] } });
+    inbox.dropAll();
+    for (let number = 0; number < 6; number += 1) pop3.drop().add(`Message-ID: <down${String(number)}@x>\r\n\r\n.\r\n`);
+    await mailferry.run('sync');
+    assert.match((await mailferry.run('status')).stderr, /destination inbox is paused/);
+    assert.equal((await mailferry.run('messages', 'deliver', 'isp', 'bad', '--to', 'archive')).code, 0);
+    const before = pop3.sessions.length;
+    await mailferry.run('sync');
+    assert(pop3.sessions.length - before <= 3, `${String(pop3.sessions.length - before)} sessions`);
+    assert.equal(hook.accepted.length, 1, 'the pause of the one is not the pause of the other');
+    assert.deepEqual(pop3.drop().committed, ['good', 'bad']);
   });
 
   test('a rewritten reverse-path leads back to the sender', async (t) => {

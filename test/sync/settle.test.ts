@@ -145,6 +145,12 @@ test('sent elsewhere by a person: only that is due, what was confirmed stays, an
   assert.equal(elsewhere.state, 'open');
   assert.equal(after(startDelivery(elsewhere, 'x', NOW), 'x', outcome('confirmed')).state, 'confirmed');
   assert.equal(after(startDelivery(elsewhere, 'x', NOW), 'x', outcome('rejected')).state, 'quarantined');
+  // who has it already is not asked again
+  assert.equal(redirected(rejected, ['a', 'b'], 'b', NOW).deliveries['b']?.state, 'confirmed');
+  // released later: still only where the person sent it
+  const refused = after(startDelivery(elsewhere, 'x', NOW), 'x', outcome('rejected'));
+  const again = Object.entries(released(refused).deliveries).map(([name, { state }]) => `${name} ${state}`);
+  assert.deepEqual(again, ['a waived', 'b confirmed', 'x deferred']);
   // the same one again: what it confirmed to recipients is not repeated
   assert.equal(redirected(rejected, ['a', 'b'], 'a', NOW).deliveries['a']?.state, 'deferred');
 });

@@ -3,7 +3,7 @@ import { suite, test } from 'node:test';
 import * as fc from 'fast-check';
 import { newEntry } from '../../src/sync/entry.ts';
 import type { DeliveryRecord, Entry } from '../../src/sync/entry.ts';
-import { verdictOf, wantedBy } from '../../src/sync/wanted.ts';
+import { redirectsOf, verdictOf, wantedBy } from '../../src/sync/wanted.ts';
 import type { Wants } from '../../src/sync/wanted.ts';
 
 function record(state: DeliveryRecord['state'], attempt = 1): DeliveryRecord {
@@ -128,6 +128,11 @@ suite('what the deliveries of a message come to', () => {
         assert.ok(b === 'confirmed' || (bOptional && (b === 'deferred' || b === 'rejected')));
       }),
     );
+  });
+
+  test('where a person sent messages beyond the account is known', () => {
+    const sent = entry({ a: record('waived'), x: record('deferred') });
+    assert.deepEqual(redirectsOf([sent, sent, entry({ a: record('rejected') })]), ['x']);
   });
 
   test('a fallback is not used before its destination has rejected', () => {
