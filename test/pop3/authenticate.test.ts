@@ -45,6 +45,12 @@ async function refusal(opening: Promise<unknown>): Promise<Pop3Error> {
 }
 
 suite('the way in', () => {
+  test('a server that lets us in without a proof that it knows the password is not believed', async (context) => {
+    const server = await start({ capabilities: () => ['SASL SCRAM-SHA-256', 'UIDL', 'TOP'] }, context);
+    server.rule({ on: /^AUTH/, reply: '+OK come in' });
+    assert.match((await refusal(open(server))).message, /did not prove that it knows the password/);
+  });
+
   for (const [title, options, expected] of [
     ['the strongest that both sides know', { sasl: ['PLAIN', 'LOGIN', 'CRAM-MD5'] }, /^AUTH CRAM-MD5$/],
     ['PLAIN in one line', { sasl: ['PLAIN'] }, /^AUTH PLAIN [A-Za-z0-9+/=]+$/],
