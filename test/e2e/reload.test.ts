@@ -110,6 +110,8 @@ describe('reload', { skip: redisAvailable() ?? false, concurrency: 3 }, () => {
 
     await reload(config({ a: account('a'), b: account('b', { every: '30m' }) }));
     await until(async () => (await schedulers(world))['b'] === '1800000', { what: 'the other schedule' });
+    // The line comes after the change that it tells of.
+    await until(() => worker.logged('config applied').length === 2, { what: 'the line' });
     assert.deepEqual(worker.logged('config applied').at(-1)?.['accounts'], { added: [], changed: ['b'], removed: [] });
 
     await reload(config({ a: account('a') }));
