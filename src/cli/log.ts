@@ -32,15 +32,12 @@ export const log: Command = {
         if (wanted === undefined || line.event.uniqueId === wanted) context.print(render(line, context));
       };
       const places = new Map<string, string>();
-      const lines: TrailLine[] = [];
-      for (const account of accounts) {
-        places.set(account, String(since));
-        for await (const line of readTrail(store.redis, account, since)) {
-          lines.push(line);
-          places.set(account, line.id);
-        }
+      for (const account of accounts) places.set(account, String(since));
+      for await (const line of inOrder(accounts.map((account) => readTrail(store.redis, account, since)))) {
+        if (context.stop.aborted) break;
+        places.set(line.account, line.id);
+        show(line);
       }
-      for (const line of lines.sort((a, b) => a.event.at - b.event.at)) show(line);
       while (options['follow'] === true && !context.stop.aborted) {
         for (const line of await awaitTrail(store.redis, places, PATIENCE)) {
           places.set(line.account, line.id);
@@ -53,6 +50,25 @@ export const log: Command = {
     }
   },
 };
+
+/** The lines of several trails as one, by time, with no more than a page of each in memory. */
+async function* inOrder(trails: readonly AsyncGenerator<TrailLine>[]): AsyncGenerator<TrailLine> {
+  const heads: { line: TrailLine; rest: AsyncGenerator<TrailLine> }[] = [];
+  for (const rest of trails) {
+    const { value, done } = await rest.next();
+    if (done !== true) heads.push({ line: value, rest });
+  }
+  for (;;) {
+    const [first, ...others] = heads;
+    if (!first) return;
+    let next = first;
+    for (const head of others) if (head.line.event.at < next.line.event.at) next = head;
+    yield next.line;
+    const { value, done } = await next.rest.next();
+    if (done === true) heads.splice(heads.indexOf(next), 1);
+    else next.line = value;
+  }
+}
 
 function render({ account, event }: TrailLine, context: Context): string {
   const time = new Date(event.at).toISOString();

@@ -5,8 +5,8 @@ import { decodeTrailEvent } from '../sync/trail.ts';
 import type { TrailEvent } from '../sync/trail.ts';
 import { accountKeys } from './keys.ts';
 
-/** Events asked for in one command. */
-const CHUNK = 1000;
+/** Events asked for in one command. All trails may be read at one time. */
+const CHUNK = 200;
 
 /** An event with its place, from which reading goes on. */
 export interface TrailLine {

@@ -57,6 +57,8 @@ export interface Plan {
   /** Entries to be written as they stand here: `before` is what they replace. */
   readonly put: readonly { readonly before: Entry | undefined; readonly after: Entry }[];
   readonly forget: readonly Entry[];
+  /** Messages that were recognised under other unique-ids: `from` is forgotten above, `to` put. */
+  readonly renamed: readonly { readonly from: Entry; readonly to: Entry }[];
   /** Which message number is which entry, for all rows that are known. */
   readonly known: ReadonlyMap<number, Entry>;
   /** When something here becomes due by itself; 0 if nothing does. */
@@ -231,6 +233,7 @@ class Builder {
   readonly #delete: { row: Row; entry: Entry }[] = [];
   readonly #put: { before: Entry | undefined; after: Entry }[] = [];
   readonly #forget: Entry[] = [];
+  readonly #renamed: { from: Entry; to: Entry }[] = [];
   readonly #known = new Map<number, Entry>();
   readonly #copies = new Map<string, number>();
   #next = 0;
@@ -291,6 +294,7 @@ class Builder {
     const copy = this.#nextCopy(to.uniqueId, from.fingerprint);
     const after = { ...from, uniqueId: to.uniqueId, size: to.size, copy, absences: 0, absentSince: 0 };
     this.#forget.push(from);
+    this.#renamed.push({ from, to: after });
     this.#put.push({ before: undefined, after });
     this.known(to, after);
   }
@@ -333,6 +337,7 @@ class Builder {
       delete: this.#delete,
       put: this.#put,
       forget: this.#forget,
+      renamed: this.#renamed,
       known: this.#known,
       next: this.#next,
       more: this.#more,

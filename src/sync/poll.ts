@@ -20,6 +20,7 @@ import type { Entry } from './entry.ts';
 import type { Hold, Holds } from './hold.ts';
 import { decide, mayBeIdle, plan } from './plan.ts';
 import type { Action, Plan, PlanInput } from './plan.ts';
+import { planEvents } from './plan-events.ts';
 import { earlier } from './retry.ts';
 import type { Backoff } from './retry.ts';
 import { Session } from './session.ts';
@@ -230,19 +231,15 @@ class Visit {
   async #write(todo: Plan, state: AccountState): Promise<void> {
     const { ledger } = this.#hold;
     const now = this.#tools.now();
+    for (const event of planEvents(todo, now)) ledger.record(event);
     const writes = todo.put.map(async ({ before, after }) => {
-      if (before === undefined && after.state !== 'skipped')
-        ledger.record({ event: 'seen', uniqueId: after.uniqueId, size: after.size, at: now });
-      if (after.state === 'quarantined' && before?.state !== 'quarantined') {
+      if (after.state === 'quarantined' && before?.state !== 'quarantined')
         this.#events.quarantined({ uniqueId: after.uniqueId, size: after.size }, after.reason);
-        ledger.record({ event: 'quarantined', uniqueId: after.uniqueId, reason: after.reason, at: now });
-      }
       await ledger.put(before, after);
     });
     for (const entry of todo.forget) {
       if (entry.state === 'open' && !todo.put.some(({ after }) => after.sha === entry.sha))
         this.#events.vanished({ uniqueId: entry.uniqueId });
-      if (entry.state !== 'deleted') ledger.record({ event: 'vanished', uniqueId: entry.uniqueId, at: now });
       writes.push(ledger.forget(entry));
     }
     if (todo.unmatched > 0) this.#events.uniqueIdsChanged(todo.forget.length, todo.unmatched);

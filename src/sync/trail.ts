@@ -1,5 +1,7 @@
 /** The audit trail: what happened to each message, in the order in which it was written, and its form in Redis. Pure. */
 
+import { printable } from '../untrusted.ts';
+
 /** What a person decided. What mailferry decides by itself is signed by nobody. */
 export type TrailDecision = { readonly by: 'person' } & (
   | { readonly event: 'retried' | 'discarded' }
@@ -20,6 +22,8 @@ export type TrailEvent = { readonly at: number; readonly uniqueId: string } & (
     }
   | { readonly event: 'quarantined'; readonly reason: string }
   | TrailDecision
+  /** The server changed its unique-ids. Told under both. */
+  | { readonly event: 'renamed'; readonly from: string; readonly to: string }
   | { readonly event: 'deleted' | 'vanished' }
 );
 
@@ -33,8 +37,10 @@ export interface TrailLimits {
 
 export const TRAIL_LIMITS: TrailLimits = { events: 10_000, keep: 90 * 24 * 60 * 60 * 1000 };
 
-/** An event as one value. */
+/** An event as one value. Words of others are made printable here once more: none may depend on who wrote them down. */
 export function encodeTrailEvent(event: TrailEvent): string {
+  if ('said' in event) return JSON.stringify({ ...event, said: printable(event.said) });
+  if ('reason' in event) return JSON.stringify({ ...event, reason: printable(event.reason, 600) });
   return JSON.stringify(event);
 }
 
@@ -75,6 +81,8 @@ export function describeTrailEvent(event: TrailEvent): string {
       return 'discarded by a person';
     case 'redirected':
       return `sent to ${event.destination} instead by a person`;
+    case 'renamed':
+      return event.uniqueId === event.to ? `known before as ${event.from}` : `known from here on as ${event.to}`;
     case 'deleted':
       return 'deleted on the server';
     case 'vanished':

@@ -271,14 +271,16 @@ function note(
   const after = settle(entry, name, outcome, policy, now(), random());
   const record = after.deliveries[name];
   const fields = { uniqueId: entry.uniqueId, size: message.size, sha256: message.sha256 };
-  hold.ledger.record({
-    event: outcome.kind === 'confirmed' ? 'delivered' : outcome.kind,
-    uniqueId: entry.uniqueId,
-    destination: name,
-    said: outcome.said,
-    attempt: record?.attempt ?? 1,
-    at: now(),
-  });
+  // What is in doubt is told below.
+  if (outcome.kind !== 'inDoubt')
+    hold.ledger.record({
+      event: outcome.kind === 'confirmed' ? 'delivered' : outcome.kind,
+      uniqueId: entry.uniqueId,
+      destination: name,
+      said: outcome.said,
+      attempt: record?.attempt ?? 1,
+      at: now(),
+    });
   const written = hold.ledger.put(entry, after);
   if (outcome.kind === 'inDoubt') noteDoubt(entry, name, outcome.said, tools, tally);
   if (record?.state === 'confirmed') {
