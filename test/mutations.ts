@@ -142,7 +142,7 @@ const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'a delivery is given up after giveUpAfter',
     file: 'src/sync/retry.ts',
-    find: 'now >= record.firstSeen + record.giveUpAfter',
+    find: 'now >= record.since + record.giveUpAfter',
     replace: 'false',
     tests: ['test/sync/settle.test.ts'],
   },

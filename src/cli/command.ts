@@ -95,5 +95,6 @@ export function commandEvents(level: LogOptions['level'], context: Context): Pro
 /** The exit code for a failure. */
 export function exitCodeOf(failure: Failure): ExitCode {
   if (failure.code.startsWith('config')) return EXIT.config;
+  if (failure.scope === 'message') return EXIT.undelivered;
   return EXIT.unavailable;
 }

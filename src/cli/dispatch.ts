@@ -5,6 +5,7 @@ import { explainProblems, problemsToJson } from '../config/explain.ts';
 import { ConfigError, EXIT, exitCodeOf, UsageError } from './command.ts';
 import type { Command, Context, ExitCode } from './command.ts';
 import { Failure } from '../failure.ts';
+import { redisFailure } from '../store/redis-error.ts';
 import { printable } from '../untrusted.ts';
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
@@ -112,7 +113,8 @@ function context(configPath: string | undefined, json: boolean): Context {
   };
 }
 
-function explain(error: unknown): ExitCode {
+function explain(thrown: unknown): ExitCode {
+  const error = redisFailure(thrown) ?? thrown;
   const json = process.argv.includes('--json');
   if (
     error instanceof UsageError ||

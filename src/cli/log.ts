@@ -1,6 +1,9 @@
 /** `log`: the audit trail: what happened to each message, from when it was seen to when it was deleted. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
 import { openStore } from '../app.ts';
+import { redisFailure } from '../store/redis-error.ts';
 import { awaitTrail, readTrail } from '../store/trail.ts';
 import type { TrailLine } from '../store/trail.ts';
 import { describeTrailEvent } from '../sync/trail.ts';
@@ -38,18 +41,40 @@ export const log: Command = {
         places.set(line.account, line.id);
         show(line);
       }
-      while (options['follow'] === true && !context.stop.aborted) {
-        for (const line of await awaitTrail(store.redis, places, PATIENCE)) {
-          places.set(line.account, line.id);
-          show(line);
-        }
-      }
+      if (options['follow'] === true) await follow(store.redis, places, show, context);
       return EXIT.done;
     } finally {
       await store.close();
     }
   },
 };
+
+/** Goes on until interrupted, also when Redis goes away and comes back. */
+async function follow(
+  redis: Redis,
+  places: Map<string, string>,
+  show: (line: TrailLine) => void,
+  context: Context,
+): Promise<void> {
+  let isAway = false;
+  while (!context.stop.aborted) {
+    try {
+      const lines = await awaitTrail(redis, places, PATIENCE);
+      if (isAway) context.warn('Redis is back');
+      isAway = false;
+      for (const line of lines) {
+        places.set(line.account, line.id);
+        show(line);
+      }
+    } catch (error) {
+      const failure = redisFailure(error);
+      if (!failure) throw error;
+      if (!isAway) context.warn(`${printable(failure.message)}; waiting for it`);
+      isAway = true;
+      await sleep(PATIENCE);
+    }
+  }
+}
 
 /** The lines of several trails as one, by time, with no more than a page of each in memory. */
 async function* inOrder(trails: readonly AsyncGenerator<TrailLine>[]): AsyncGenerator<TrailLine> {

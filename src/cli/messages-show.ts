@@ -13,7 +13,7 @@ import { EXIT } from './command.ts';
 import type { Context, ExitCode } from './command.ts';
 import { whileHeld } from './held.ts';
 import { collect, noTwins, signOf, withSign } from './messages-choice.ts';
-import { fetchMessage } from './on-server.ts';
+import { fetchHeader, fetchMessage } from './on-server.ts';
 import { octets, relative, table } from './table.ts';
 
 /** Which messages to list. */
@@ -142,9 +142,7 @@ async function fetchHeaders(
   return await whileHeld(store, config, account.name, context, async () => {
     const headers = new Map<Entry, HeaderFields>();
     for (const entry of entries) {
-      const message = await fetchMessage(account, entry, config.dataDir, context.stop);
-      headers.set(entry, headerFields(message.header));
-      await message.release();
+      headers.set(entry, headerFields(await fetchHeader(account, entry, config.dataDir, context.stop)));
     }
     return headers;
   });
@@ -156,7 +154,9 @@ function needsSomething({ state }: Entry): boolean {
 
 function reasonOf(entry: Entry): string {
   if (entry.reason !== '') return entry.reason;
-  const waiting = Object.entries(entry.deliveries).filter(([, { state }]) => state !== 'confirmed');
+  const waiting = Object.entries(entry.deliveries).filter(
+    ([, { state }]) => state !== 'confirmed' && state !== 'waived',
+  );
   return waiting.map(([name, { state, said }]) => `${name} ${state}${said === '' ? '' : `: ${said}`}`).join('; ');
 }
 

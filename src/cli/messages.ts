@@ -16,7 +16,14 @@ import { listMessages, showMessages } from './messages-show.ts';
 
 type Options = Readonly<Record<string, string | boolean | undefined>>;
 
-const VERBS: readonly string[] = ['list', 'show', 'retry', 'discard', 'deliver'];
+/** Which options each verb takes: one that would do nothing may be a mistake that costs a message. */
+const OPTIONS_OF: Readonly<Record<string, readonly string[]>> = {
+  list: ['all', 'state'],
+  show: ['headers', 'raw', 'fingerprint'],
+  retry: ['all', 'fingerprint'],
+  discard: ['all', 'fingerprint'],
+  deliver: ['all', 'fingerprint', 'to'],
+};
 const STATES: readonly EntryState[] = [
   'open',
   'confirmed',
@@ -78,7 +85,10 @@ function wrongUse(
   options: Options,
 ): string | undefined {
   const given = (name: string): boolean => options[name] !== undefined && options[name] !== false;
-  if (!VERBS.includes(verb)) return `messages has no "${verb}"; it has ${VERBS.join(', ')}`;
+  const takes = OPTIONS_OF[verb];
+  if (!takes) return `messages has no "${verb}"; it has ${Object.keys(OPTIONS_OF).join(', ')}`;
+  const odd = Object.keys(messages.options).find((name) => given(name) && !takes.includes(name));
+  if (odd !== undefined) return `messages ${verb} takes no --${odd}`;
   const state = options['state'];
   if (state !== undefined && !STATES.includes(state as EntryState))
     return `there is no state "${String(state)}"; there are: ${STATES.join(', ')}`;

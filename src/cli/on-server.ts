@@ -4,6 +4,7 @@ import { openSession } from '../app.ts';
 import type { AccountConfig } from '../config/types.ts';
 import { Failure } from '../failure.ts';
 import { fingerprintOf } from '../mail/fingerprint.ts';
+import { HEADER_LIMIT } from '../mail/header.ts';
 import type { StoredMessage } from '../mail/message.ts';
 import type { Pop3Client } from '../pop3/client.ts';
 import { Spool } from '../store/spool.ts';
@@ -22,14 +23,49 @@ export async function fetchMessage(
   dataDir: string,
   stop: AbortSignal,
 ): Promise<StoredMessage> {
+  const spool = await Spool.open(dataDir);
+  return await find(account, entry, stop, async (session, row) => {
+    const message = await retrieve(session, row, spool);
+    if (isIt(entry, message)) return message;
+    await message.release();
+    return undefined;
+  });
+}
+
+/**
+ * The header of that message, by TOP where there is one, so that nothing more is fetched.
+ * @throws Failure as `fetchMessage`
+ */
+export async function fetchHeader(
+  account: AccountConfig,
+  entry: Entry,
+  dataDir: string,
+  stop: AbortSignal,
+): Promise<Buffer> {
+  const spool = await Spool.open(dataDir);
+  return await find(account, entry, stop, async (session, row) => {
+    const header = session.capabilities.top ? await session.top(row.messageNumber, 0, HEADER_LIMIT) : undefined;
+    // Some servers make up another header for TOP: only the message itself tells, then.
+    if (header !== undefined && entry.fingerprint === fingerprintOf(header)) return header;
+    const message = await retrieve(session, row, spool);
+    await message.release();
+    return isIt(entry, message) ? message.header : undefined;
+  });
+}
+
+/** What `look` makes of the message that it recognises, of those with the entry's unique-id. @throws Failure if of none */
+async function find<T>(
+  account: AccountConfig,
+  entry: Entry,
+  stop: AbortSignal,
+  look: (session: Pop3Client, row: Row) => Promise<T | undefined>,
+): Promise<T> {
   const session = await openSession(account, stop);
   try {
     const { rows } = await survey(session, Date.now());
-    const spool = await Spool.open(dataDir);
     for (const row of rows.filter(({ uniqueId }) => uniqueId === entry.uniqueId)) {
-      const message = await retrieve(session, row, spool);
-      if (isIt(entry, message)) return message;
-      await message.release();
+      const found = await look(session, row);
+      if (found !== undefined) return found;
     }
   } finally {
     // However it ends, nothing was marked.

@@ -23,6 +23,8 @@ interface Result {
   readonly delivered: number;
   readonly deleted: number;
   readonly octets: number;
+  /** All that wait for a person, also from before. */
+  readonly quarantined: number;
   readonly reason: string;
   readonly remedy: string;
   readonly plan?: ReturnType<typeof planned>;
@@ -63,7 +65,7 @@ export const sync: Command = {
 
 /** Polls one account until nothing is left that could be done now. */
 async function drain(account: AccountConfig, engine: Engine, dryRun: boolean, progress: Progress): Promise<Result> {
-  const total = { delivered: 0, deleted: 0, octets: 0 };
+  const total = { delivered: 0, deleted: 0, octets: 0, quarantined: 0 };
   const began = performance.now();
   const result = (outcome: Result['outcome'], reason = '', remedy = ''): Result => ({
     account: account.name,
@@ -98,7 +100,8 @@ async function drain(account: AccountConfig, engine: Engine, dryRun: boolean, pr
         total.octets += summary.octets;
         progress.done(account.name, summary);
         if ((summary.more || ready) && !engine.tools.stop.aborted) continue;
-        return summary.more || ready || next > 0 || summary.rejected > 0
+        total.quarantined = summary.quarantined;
+        return summary.more || ready || next > 0 || summary.quarantined > 0
           ? result('waiting', waitingFor(summary, next))
           : result('drained');
       }
@@ -118,8 +121,8 @@ async function visit(account: AccountConfig, engine: Engine, options: PollOption
   }
 }
 
-function waitingFor({ rejected, more }: PollSummary, next: number): string {
-  if (rejected > 0) return `${rejected} rejected: see "mailferry messages list"`;
+function waitingFor({ quarantined, more }: PollSummary, next: number): string {
+  if (quarantined > 0) return `${quarantined} quarantined: see "mailferry messages list"`;
   if (more) return 'stopped before all was done';
   return next > 0 ? `some mail is not delivered yet; next attempt ${relative(next, Date.now())}` : '';
 }

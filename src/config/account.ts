@@ -147,7 +147,7 @@ export const accountSchema = z.strictObject({
     .prefault('5d')
     .meta({
       description:
-        'How long a delivery that fails for now is tried again, counted from when the message was first seen. Then it is quarantined, never deleted.',
+        'How long a delivery that fails for now is tried again, counted from its first attempt, or the first one after a person had it tried again. Then it is quarantined, never deleted.',
       examples: ['2d'],
     }),
   timeout: durationOption([SECOND, 30 * MINUTE])

@@ -22,6 +22,8 @@ export interface PollSummary {
   readonly deferred: number;
   readonly rejected: number;
   readonly deleted: number;
+  /** Messages of the account that wait for a person, also those of earlier polls. */
+  readonly quarantined: number;
   /** Messages left for a further poll. */
   readonly more: boolean;
 }

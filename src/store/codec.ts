@@ -19,6 +19,18 @@ const STATES = new Map(Object.entries(STATE_CODES).map(([state, code]) => [code,
 const DELIVERY_CODES = { started: 's', confirmed: 'c', deferred: 'd', rejected: 'r', waived: 'w' } as const;
 const DELIVERY_STATES = new Map(Object.entries(DELIVERY_CODES).map(([state, code]) => [code as string, state]));
 
+type PackedDelivery = [
+  state: string,
+  attempt: number,
+  at: number,
+  next: number,
+  inDoubt: number,
+  said: string,
+  recipients?: Record<string, RecipientRecord>,
+  /** Left out where it is `at`. */
+  since?: number,
+];
+
 type Packed = [
   state: string,
   fingerprint: string,
@@ -27,7 +39,7 @@ type Packed = [
   size: number,
   firstSeen: number,
   rest?: [
-    deliveries: Record<string, [string, number, number, number, number, string, Record<string, RecipientRecord>?]>,
+    deliveries: Record<string, PackedDelivery>,
     reason: string,
     failures: number,
     next: number,
@@ -65,15 +77,10 @@ function pack(entry: Entry): Packed {
   ];
   if (isSettled(entry)) return head;
   const deliveries = Object.fromEntries(
-    Object.entries(entry.deliveries).map(([name, { state, attempt, at, next, inDoubt, said, recipients }]) => [
-      name,
-      Object.keys(recipients).length > 0
-        ? ([DELIVERY_CODES[state], attempt, at, next, inDoubt, said, { ...recipients }] as const)
-        : ([DELIVERY_CODES[state], attempt, at, next, inDoubt, said] as const),
-    ]),
+    Object.entries(entry.deliveries).map(([name, record]) => [name, packDelivery(record)]),
   );
   const { reason, retrieval, absences, absentSince } = entry;
-  head.push([deliveries as never, reason, retrieval.failures, retrieval.next, absences, absentSince]);
+  head.push([deliveries, reason, retrieval.failures, retrieval.next, absences, absentSince]);
   return head;
 }
 
@@ -97,16 +104,17 @@ function unpack(uniqueId: string, [code, fingerprint, copy, sha, size, firstSeen
   };
 }
 
-function unpackDelivery([code, attempt, at, next, inDoubt, said, recipients]: [
-  string,
-  number,
-  number,
-  number,
-  number,
-  string,
-  Record<string, RecipientRecord>?,
-]): DeliveryRecord {
+function packDelivery(record: DeliveryRecord): PackedDelivery {
+  const { state, attempt, at, next, since, inDoubt, said, recipients } = record;
+  const packed: PackedDelivery = [DELIVERY_CODES[state], attempt, at, next, inDoubt, said];
+  if (since !== at) packed.push({ ...recipients }, since);
+  else if (Object.keys(recipients).length > 0) packed.push({ ...recipients });
+  return packed;
+}
+
+function unpackDelivery(packed: PackedDelivery): DeliveryRecord {
+  const [code, attempt, at, next, inDoubt, said, recipients = {}, since = at] = packed;
   const state = DELIVERY_STATES.get(code) as DeliveryRecord['state'] | undefined;
   if (!state) throw new SyntaxError('ledger delivery in an unknown state');
-  return { state, attempt, at, next, inDoubt, said, recipients: recipients ?? {} };
+  return { state, attempt, at, next, since, inDoubt, said, recipients };
 }

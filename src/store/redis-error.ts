@@ -40,6 +40,9 @@ export function redisFailure(error: unknown): Failure | undefined {
   const isConnection =
     error.name === 'MaxRetriesPerRequestError' ||
     /^(Command timed out|Connection is closed|Stream isn't writeable)/.test(error.message) ||
-    ('code' in error && ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOENT', 'ETIMEDOUT'].includes(String(error.code)));
+    ('code' in error &&
+      (['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT'].includes(String(error.code)) ||
+        // A socket that is not there; a file may be missing as well.
+        (error.code === 'ENOENT' && 'syscall' in error && error.syscall === 'connect')));
   return isConnection ? unreachable(error) : undefined;
 }

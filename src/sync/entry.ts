@@ -53,6 +53,8 @@ export interface DeliveryRecord {
   readonly at: number;
   /** When the next attempt is due; 0 where none is. */
   readonly next: number;
+  /** When the first attempt began, or the first one after a person released it; 0: there was none. `giveUpAfter` counts from here. */
+  readonly since: number;
   /** How often an attempt ended without our knowing whether the destination took the message. */
   readonly inDoubt: number;
   /** The destination's own words. */
@@ -122,6 +124,11 @@ export function mayDelete(entry: Entry): boolean {
   return STEPS[entry.state].includes('deleting');
 }
 
+/** A delivery that is due and was never tried. */
+export function newDelivery(now: number): DeliveryRecord {
+  return { state: 'deferred', attempt: 0, at: now, next: 0, since: 0, inDoubt: 0, said: '', recipients: {} };
+}
+
 /** The entry with one delivery replaced. */
 export function withDelivery(entry: Entry, destination: string, record: DeliveryRecord): Entry {
   return { ...entry, deliveries: { ...entry.deliveries, [destination]: record } };
@@ -135,6 +142,7 @@ export function startDelivery(entry: Entry, destination: string, now: number): E
     attempt: (before?.attempt ?? 0) + 1,
     at: now,
     next: 0,
+    since: before === undefined || before.since === 0 ? now : before.since,
     inDoubt: (before?.inDoubt ?? 0) + (before?.state === 'started' ? 1 : 0),
     said: before?.said ?? '',
     recipients: before?.recipients ?? {},

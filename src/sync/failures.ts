@@ -66,7 +66,7 @@ ${Array.from({ length: 12 }, (_, index) => delayRow(index + 1)).join('\n')}
 }
 
 function deliveryRows(): string[] {
-  const record = { attempt: 1, firstSeen: 0, giveUpAfter: 5 * DAY, backoff: DELIVERY_BACKOFF };
+  const record = { attempt: 1, since: 0, giveUpAfter: 5 * DAY, backoff: DELIVERY_BACKOFF };
   const verdict = (kind: 'deferred' | 'rejected' | 'inDoubt', now: number): string => {
     const { next } = afterDelivery({ kind }, record, now, 0.5);
     if (next === 'retry') return `tries again, with the delays below`;

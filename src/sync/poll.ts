@@ -29,7 +29,7 @@ import { glance, identify, survey } from './survey.ts';
 import type { Survey } from './survey.ts';
 import type { TransferTools } from './transfer.ts';
 import { troubleOf } from './trouble.ts';
-import { redirectsOf } from './wanted.ts';
+import { redirectsOf, waitingOf } from './wanted.ts';
 
 /** When what is due already, and was not done, is tried again. Milliseconds. */
 const SOON = 5000;
@@ -193,7 +193,7 @@ class Visit {
     const { ledger } = this.#hold;
     const notBefore = this.#notBefore(session);
     await session.quit();
-    const summary = noWork(ledger.state.listing.count);
+    const summary = noWork(ledger.state);
     await ledger.saveState({ ...this.#success(notBefore, session) });
     this.#events.polled(summary, this.#tools.now() - this.#began);
     return { outcome: 'done', summary, next: ledger.state.next, background: undefined };
@@ -252,7 +252,7 @@ class Visit {
     const { ledger } = this.#hold;
     const notBefore = this.#notBefore(session);
     await transfer.end(this.#account.retention);
-    const summary = transfer.summary(todo.more);
+    const summary = transfer.summary(todo.more, this.#counts(transfer).quarantined);
     // A maildrop that is suddenly empty has nothing to come back for before its time.
     // What was waited for among the messages before these still is.
     const planned = found.before > 0 ? earlier(todo.next, ledger.state.next) : todo.next;
@@ -326,17 +326,9 @@ class Visit {
 
   #counts(transfer: Session): AccountState['counts'] {
     const { counts } = this.#hold.ledger.state;
-    let deferred = 0;
-    let quarantined = 0;
-    for (const entry of this.#hold.ledger.openEntries()) {
-      if (entry.state === 'quarantined' || Object.values(entry.deliveries).some(({ state }) => state === 'rejected'))
-        quarantined += 1;
-      else if (entry.state === 'open') deferred += 1;
-    }
     const { tally, committed } = transfer;
     return {
-      deferred,
-      quarantined,
+      ...waitingOf(this.#hold.ledger.openEntries(), this.#policy()),
       inDoubt: counts.inDoubt,
       delivered: counts.delivered + tally.delivered,
       deleted: counts.deleted + committed,
@@ -392,6 +384,7 @@ class Visit {
   }
 }
 
-function noWork(listed: number): PollSummary {
-  return { listed, retrieved: 0, octets: 0, delivered: 0, deferred: 0, rejected: 0, deleted: 0, more: false };
+function noWork({ listing, counts: { quarantined } }: AccountState): PollSummary {
+  const nothing = { retrieved: 0, octets: 0, delivered: 0, deferred: 0, rejected: 0, deleted: 0, more: false };
+  return { ...nothing, listed: listing.count, quarantined };
 }

@@ -59,7 +59,8 @@ export function afterDelivery(
   },
   record: {
     readonly attempt: number;
-    readonly firstSeen: number;
+    /** When its attempts began; milliseconds since 1970. */
+    readonly since: number;
     readonly giveUpAfter: number;
     readonly backoff: Backoff;
   },
@@ -68,7 +69,7 @@ export function afterDelivery(
 ): DeliveryVerdict {
   if (outcome.kind === 'rejected') return { next: 'reject', at: 0 };
   const wait = Math.max(backoff(record.backoff, record.attempt, random), Math.min(outcome.retryAfter || 0, LONGEST));
-  if (outcome.needsPerson !== true && now >= record.firstSeen + record.giveUpAfter) return { next: 'giveUp', at: 0 };
+  if (outcome.needsPerson !== true && now >= record.since + record.giveUpAfter) return { next: 'giveUp', at: 0 };
   return { next: 'retry', at: now + wait };
 }
 

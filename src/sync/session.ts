@@ -142,7 +142,7 @@ export class Session {
     return this.#readyLater;
   }
 
-  summary(more: boolean): PollSummary {
+  summary(more: boolean, quarantined: number): PollSummary {
     const { retrieved, octets, delivered, deferred, rejected } = this.tally;
     const left = more || this.#left;
     return {
@@ -153,6 +153,7 @@ export class Session {
       deferred,
       rejected,
       deleted: this.committed,
+      quarantined,
       more: left,
     };
   }
@@ -224,7 +225,7 @@ export class Session {
         this.#budget.memory.leave(weight.memory);
         if (weight.spool > 0) this.#budget.spool.leave(weight.spool);
         this.#window.leave(weight.memory);
-        this.#onProgress?.(this.summary(false));
+        this.#onProgress?.(this.summary(false, 0));
       });
     this.#running.add(run);
   }

@@ -1,7 +1,7 @@
 /** What an attempt's outcome makes of an entry. Pure: the poll writes the result before anything follows from it. */
 
 import type { Outcome } from '../delivery/destination.ts';
-import { step, withDelivery } from './entry.ts';
+import { newDelivery, step, withDelivery } from './entry.ts';
 import type { DeliveryRecord, Entry, RecipientRecord } from './entry.ts';
 import { afterDelivery } from './retry.ts';
 import type { Backoff } from './retry.ts';
@@ -36,6 +36,7 @@ export function settle(
     attempt,
     at: now,
     next: 0,
+    since: before?.since || now,
     inDoubt: (before?.inDoubt ?? 0) + (kind === 'inDoubt' ? 1 : 0),
     said: outcome.said,
     recipients,
@@ -47,7 +48,7 @@ export function settle(
       ...(outcome.retryAfter === undefined ? {} : { retryAfter: outcome.retryAfter }),
       ...(outcome.needsPerson === undefined ? {} : { needsPerson: outcome.needsPerson }),
     },
-    { attempt, firstSeen: entry.firstSeen, giveUpAfter: policy.giveUpAfter, backoff: policy.backoff },
+    { attempt, since: base.since, giveUpAfter: policy.giveUpAfter, backoff: policy.backoff },
     now,
     random,
   );
@@ -84,6 +85,7 @@ export function withdraw(entry: Entry, destination: string, now: number): Entry 
     attempt: before.attempt - 1,
     at: now,
     next: now,
+    since: before.attempt > 1 ? before.since : 0,
   });
 }
 
@@ -100,9 +102,11 @@ export function released(entry: Entry): Entry {
       name,
       // What was under way when we died stays so: its next attempt is one in doubt.
       // What a person sent elsewhere is not asked again either.
-      record.state === 'confirmed' || record.state === 'started' || record.state === 'waived'
+      record.state === 'confirmed' || record.state === 'waived'
         ? record
-        : { ...record, state: 'deferred' as const, next: 0, recipients: confirmedOnly(record) },
+        : record.state === 'started'
+          ? { ...record, since: 0 }
+          : dueAgain(record),
     ]),
   );
   return step({ ...entry, deliveries }, 'open', { reason: '', retrieval: { failures: 0, next: 0 } });
@@ -113,15 +117,7 @@ export function released(entry: Entry): Entry {
  * @param wanted the destinations it was meant for
  */
 export function redirected(entry: Entry, wanted: readonly string[], destination: string, now: number): Entry {
-  const fresh: DeliveryRecord = {
-    state: 'deferred',
-    attempt: 0,
-    at: now,
-    next: 0,
-    inDoubt: 0,
-    said: '',
-    recipients: {},
-  };
+  const fresh = newDelivery(now);
   const deliveries: Record<string, DeliveryRecord> = {};
   for (const name of new Set([...wanted, ...Object.keys(entry.deliveries)])) {
     const record = entry.deliveries[name];
@@ -130,10 +126,14 @@ export function redirected(entry: Entry, wanted: readonly string[], destination:
   const before = entry.deliveries[destination];
   // Who has it already does not get it again.
   if (before?.state === 'confirmed') deliveries[destination] = before;
-  else if (before)
-    deliveries[destination] = { ...before, state: 'deferred', next: 0, recipients: confirmedOnly(before) };
+  else if (before) deliveries[destination] = dueAgain(before);
   else deliveries[destination] = fresh;
   return step({ ...entry, deliveries }, 'open', { reason: '', retrieval: { failures: 0, next: 0 } });
+}
+
+/** As if never tried, but for what it has confirmed, and the number of the attempt. */
+function dueAgain(record: DeliveryRecord): DeliveryRecord {
+  return { ...record, state: 'deferred', next: 0, since: 0, recipients: confirmedOnly(record) };
 }
 
 function confirmedOnly({ recipients }: DeliveryRecord): Record<string, RecipientRecord> {

@@ -10,8 +10,8 @@ import { fingerprintOf } from '../mail/fingerprint.ts';
 import type { StoredMessage } from '../mail/message.ts';
 import type { AccountEvents } from '../ops/events.ts';
 import type { Breakers, Pass } from '../store/breakers.ts';
-import { entryKey, newEntry, startDelivery, step, withDelivery } from './entry.ts';
-import type { DeliveryRecord, Entry } from './entry.ts';
+import { entryKey, newDelivery, newEntry, startDelivery, step, withDelivery } from './entry.ts';
+import type { Entry } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { matchGroup } from './identity.ts';
 import { decide } from './plan.ts';
@@ -158,15 +158,7 @@ function routed(entry: Entry, { header, size }: StoredMessage, { policy, now }: 
   if (policy.routes === undefined || entry.state !== 'open') return entry;
   const names = routedTo(policy.routes, header, size);
   if (names.length === 0) return step(entry, 'quarantined', { reason: 'no rule of deliverTo fits this message' });
-  const due: DeliveryRecord = {
-    state: 'deferred',
-    attempt: 0,
-    at: now(),
-    next: 0,
-    inDoubt: 0,
-    said: '',
-    recipients: {},
-  };
+  const due = newDelivery(now());
   return names.reduce((noted, name) => (noted.deliveries[name] ? noted : withDelivery(noted, name, due)), entry);
 }
 

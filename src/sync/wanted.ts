@@ -64,6 +64,26 @@ export function verdictOf(entry: Entry, wants: Wants): Verdict {
   return isOver ? 'quarantined' : 'open';
 }
 
+/** How many of these messages wait for a further attempt, and how many for a person; some may wait for both. */
+export function waitingOf(entries: Iterable<Entry>, wants: Wants): { deferred: number; quarantined: number } {
+  let deferred = 0;
+  let quarantined = 0;
+  for (const entry of entries) {
+    if (entry.state === 'quarantined' || (entry.state === 'open' && isRefused(entry, wants))) quarantined += 1;
+    else if (entry.state === 'open') deferred += 1;
+  }
+  return { deferred, quarantined };
+}
+
+/** True if a destination has rejected that must confirm. */
+function isRefused(entry: Entry, wants: Wants): boolean {
+  const { optional = [], fallback = {} } = wants;
+  return wantedBy(entry, wants).some(
+    (name) =>
+      entry.deliveries[name]?.state === 'rejected' && !optional.includes(name) && !isReplaced(entry, name, fallback),
+  );
+}
+
 function isReplaced(entry: Entry, name: string, fallback: Readonly<Record<string, string>>): boolean {
   return entry.deliveries[name]?.state === 'rejected' && fallback[name] !== undefined;
 }

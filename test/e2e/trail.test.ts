@@ -4,18 +4,22 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { srsForward } from '../../src/delivery/srs.ts';
+import { Clock } from '../support/clock.ts';
 import { startHttpSink } from '../support/http-sink.ts';
 import type { HttpSink } from '../support/http-sink.ts';
 import { Mailferry } from '../support/mailferry.ts';
 import { sha256 } from '../support/pop3-maildrop.ts';
 import { startPop3Server } from '../support/pop3-server.ts';
 import type { Pop3Server } from '../support/pop3-server.ts';
+import { startRedis } from '../support/redis.ts';
 import { startSmtpSink } from '../support/smtp-sink.ts';
-import type { SmtpSink } from '../support/smtp-sink.ts';
+import type { SmtpAction, SmtpSink } from '../support/smtp-sink.ts';
 import { until } from '../support/wait.ts';
 
 const GOOD = 'Message-ID: <good@b.example>\r\nSubject: good\r\n\r\nbody\r\n';
 const BAD = 'Message-ID: <bad@b.example>\r\nSubject: bad \x1b[31m\r\nX-Odd: \xff\r\n\r\n.body\r\n';
+
+const DAY = 86_400_000;
 
 interface Scene {
   readonly pop3: Pop3Server;
@@ -118,20 +122,172 @@ suite('what a person sees and does', { concurrency: 2 }, () => {
     assert.equal(raw.code, 0, raw.stderr);
     assert.equal(Buffer.from(raw.stdout).includes('Subject: bad'), true);
     assert.match(raw.stdout, /\r\n\r\n\.body\r\n$/, 'dots and line ends as they are');
+    const retrieved = pop3.count(/^RETR/);
     const headers = await mailferry.run('messages', 'show', 'isp', 'bad', '--headers');
     assert.match(headers.stdout, /^Subject: bad \\x1b\[31m$/m);
+    assert.equal(pop3.count(/^RETR/), retrieved, 'a header is fetched by TOP');
+    const [told] = JSON.parse(
+      (await mailferry.run('messages', 'show', 'isp', 'bad', '--headers', '--json')).stdout,
+    ) as {
+      header: { name: string }[];
+    }[];
+    assert.deepEqual(
+      told?.header.map(({ name }) => name),
+      ['Message-ID', 'Subject', 'X-Odd'],
+    );
     assert.match((await mailferry.run('messages', 'show', 'isp', 'bad')).stdout, /history\n.*seen/);
     assert.deepEqual(pop3.drop().committed, ['good'], 'looking deletes nothing');
 
     pop3.drop().messages = [];
     const gone = await mailferry.run('messages', 'show', 'isp', 'bad', '--raw');
-    assert.equal(gone.code, 69);
+    assert.equal(gone.code, 1);
     assert.match(gone.stderr, /is not on its server/);
     assert.equal((await mailferry.run('messages', 'show', 'isp', 'nothing', '--raw')).code, 1);
     assert.equal((await mailferry.run('messages', 'show', 'isp', '--raw')).code, 2);
     assert.equal((await mailferry.run('messages', 'list', 'isp', '--state', 'odd')).code, 2);
     assert.match((await mailferry.run('messages', 'list', 'isp', '--state', 'quarantined')).stdout, /^bad /m);
     assert.equal((await mailferry.run('messages', 'list', 'isp', '--state', 'skipped')).stdout, 'nothing waits here\n');
+  });
+
+  test('what waits for a person is said by every run; options that would do nothing are refused', async (t) => {
+    const { mailferry } = await scene(t);
+    const again = await mailferry.run('sync');
+    assert.deepEqual([again.code, /waiting, .*: 1 quarantined: see/.test(again.stdout)], [1, true], again.stdout);
+    for (const words of [
+      ['discard', 'isp', 'bad', '--to', 'archive'],
+      ['discard', '--all', '--to', 'archive'],
+      ['retry', 'isp', 'bad', '--raw'],
+      ['retry', 'isp', 'bad', '--all'],
+      ['list', 'isp', 'bad'],
+      ['show', 'isp', 'bad', '--all'],
+    ]) {
+      const { code, stderr } = await mailferry.run('messages', ...words);
+      assert.equal(code, 2, `${words.join(' ')}: ${stderr}`);
+    }
+    assert.match(
+      (await mailferry.run('messages', 'list', 'isp')).stdout,
+      /^bad .* quarantined /m,
+      'nothing was discarded',
+    );
+    assert.equal((await mailferry.run('messages', 'discard', 'isp', 'bad')).code, 0);
+    assert.equal((await mailferry.run('sync')).code, 0);
+  });
+
+  test('of several messages with one unique-id none is guessed', async (t) => {
+    const { mailferry, pop3 } = await scene(t);
+    const other = BAD.replace('<bad@', '<bad2@');
+    pop3.drop().add({ octets: other, uniqueId: 'bad' });
+    assert.equal((await mailferry.run('sync')).code, 1);
+    const known = (await mailferry.run('messages', 'show', 'isp', 'bad')).stdout;
+    const signs = [...known.matchAll(/^ {2}fingerprint {2}(\S+)$/gm)].map(([, sign]) => sign ?? '');
+    assert.equal(new Set(signs).size, 2, known);
+    for (const words of [
+      ['show', 'isp', 'bad', '--raw'],
+      ['discard', 'isp', 'bad'],
+      ['deliver', 'isp', 'bad', '--to', 'archive'],
+    ]) {
+      const { code, stderr } = await mailferry.run('messages', ...words);
+      assert.equal(code, 2, words.join(' '));
+      assert.match(stderr, /2 messages have the unique-id bad; choose one with --fingerprint: /);
+    }
+    const raws = new Map<string, string>();
+    for (const sign of signs)
+      raws.set((await mailferry.run('messages', 'show', 'isp', 'bad', '--raw', '--fingerprint', sign)).stdout, sign);
+    const second = [...raws].find(([raw]) => raw.includes('<bad2@'))?.[1] ?? '';
+    assert.equal(raws.size, 2);
+    assert.equal(
+      (await mailferry.run('messages', 'discard', 'isp', 'bad', '--fingerprint', second.slice(0, 8))).code,
+      0,
+    );
+    assert.equal((await mailferry.run('sync')).code, 1, 'the first still waits');
+    assert.equal(pop3.drop().messages.length, 1);
+    assert(pop3.drop().messages[0]?.octets.includes('<bad@'));
+  });
+
+  test('given up, the fallback has its own time; and so has what a person tries again', async (t) => {
+    const pop3 = await startPop3Server({}, t);
+    const hook = await startHttpSink();
+    t.after(() => hook.close());
+    const smtp = { type: 'smtp', host: '127.0.0.1', security: 'none', from: 'me@b.example' };
+    const [first, second] = [await startSmtpSink(), await startSmtpSink()];
+    t.after(() => Promise.all([first.close(), second.close()]));
+    const mailferry = await Mailferry.create(t, {
+      destinations: {
+        first: { ...smtp, port: first.port, to: ['me@b.example'] },
+        second: { ...smtp, port: second.port, to: ['me@b.example'] },
+      },
+      accounts: {
+        isp: {
+          host: '127.0.0.1',
+          port: pop3.port,
+          security: 'none',
+          user: 'jane',
+          password: 'secret',
+          deliverTo: [{ to: 'first', fallback: 'second' }],
+          retention: 'delete',
+          firstPoll: 'deliver',
+          giveUpAfter: '2d',
+        },
+      },
+    });
+    const clock = await Clock.of(mailferry);
+    const later: SmtpAction = { reply: [451, '4.3.0 later'] };
+    const lifts = [first, second].map((sink) => sink.when({ stage: 'end', action: later }));
+    pop3.drop().add({ octets: GOOD, uniqueId: 'good' });
+    const records = async (): Promise<Record<string, [state: string, attempt: number]>> => {
+      const [entry] = JSON.parse((await mailferry.run('messages', 'list', 'isp', '--json')).stdout) as {
+        state: string;
+        deliveries: Record<string, { state: string; attempt: number }>;
+      }[];
+      return Object.fromEntries([
+        ['', [entry?.state ?? '', 0]],
+        ...Object.entries(entry?.deliveries ?? {}).map(
+          ([name, { state, attempt }]) => [name, [state, attempt]] as const,
+        ),
+      ]) as Record<string, [string, number]>;
+    };
+    await mailferry.run('sync');
+    assert.deepEqual(await records(), { '': ['open', 0], first: ['deferred', 1] });
+    await clock.advance(2.1 * DAY);
+    await mailferry.run('sync');
+    assert.deepEqual(await records(), { '': ['open', 0], first: ['rejected', 2], second: ['deferred', 1] });
+    await clock.advance(DAY);
+    await mailferry.run('sync');
+    assert.deepEqual((await records())['second'], ['deferred', 2], 'not given up with the first');
+    await clock.advance(2 * DAY);
+    await mailferry.run('sync');
+    assert.deepEqual((await records())[''], ['quarantined', 0]);
+
+    await mailferry.run('messages', 'retry', 'isp', 'good');
+    await mailferry.run('sync');
+    assert.deepEqual(await records(), { '': ['open', 0], first: ['deferred', 3], second: ['deferred', 3] });
+    for (const lift of lifts) lift();
+    await clock.advance(DAY);
+    assert.equal((await mailferry.run('sync')).code, 0);
+    assert.equal(first.messages.length, 1);
+    assert.deepEqual(pop3.drop().committed, ['good']);
+  });
+
+  test('the follower of the log survives a Redis that goes away and comes back', async (t) => {
+    const redis = await startRedis({ args: ['--appendonly', 'yes'] });
+    t.after(() => redis.stop());
+    const { mailferry } = await scene(t, { redis: { socket: redis.socket } });
+    const follower = mailferry.spawn(['log', '--follow', '--since', '1s']);
+    let [told, warned] = ['', ''];
+    follower.stdout?.on('data', (chunk: Buffer) => (told += chunk.toString()));
+    follower.stderr?.on('data', (chunk: Buffer) => (warned += chunk.toString()));
+    t.after(() => follower.kill('SIGKILL'));
+    const ended = new Promise((resolve) => follower.once('exit', resolve));
+    await until(async () => (await mailferry.run('messages', 'retry', 'isp', 'bad')).code === 0, { timeout: 20_000 });
+    await until(() => told.includes('released by a person'), { timeout: 20_000, what: 'the follower' });
+    await redis.kill9();
+    await until(() => warned.includes('waiting for it'), { timeout: 30_000, what: 'a word about Redis' });
+    await redis.restart();
+    await until(() => warned.includes('Redis is back'), { timeout: 30_000, what: 'a word about Redis' });
+    assert.equal((await mailferry.run('sync')).code, 1);
+    await until(() => told.includes('quarantined'), { timeout: 20_000, what: 'what happened since' });
+    follower.kill('SIGINT');
+    assert.equal(await ended, 0);
   });
 
   test('delivered to another destination instead, once, and deleted then', async (t) => {

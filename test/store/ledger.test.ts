@@ -226,6 +226,7 @@ suite('entries as they lie in Redis', () => {
     attempt: fc.nat(),
     at: fc.nat(),
     next: fc.nat(),
+    since: fc.nat(),
     inDoubt: fc.nat(),
     said: text,
     recipients: fc.dictionary(

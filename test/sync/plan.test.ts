@@ -21,7 +21,7 @@ function entry(uniqueId: string, changes: Partial<Entry> = {}): Entry {
 }
 
 function delivery(state: DeliveryRecord['state'], next = 0): DeliveryRecord {
-  return { state, attempt: 1, at: NOW - 1000, next, inDoubt: 0, said: 'said', recipients: {} };
+  return { state, attempt: 1, at: NOW - 1000, next, since: NOW - 1000, inDoubt: 0, said: 'said', recipients: {} };
 }
 
 function rowsOf(...uniqueIds: string[]): Row[] {

@@ -67,9 +67,38 @@ suite('what an outcome makes of a message', () => {
   });
 
   test('deferred for too long is given up', () => {
-    const old = started({ firstSeen: NOW - 5 * DAY });
-    const record = after(old, 'a', outcome('deferred')).deliveries['a'];
+    const late = NOW + 5 * DAY;
+    const record = after(started(), 'a', outcome('deferred'), POLICY, late).deliveries['a'];
     assert.deepEqual([record?.state, record?.said], ['rejected', 'given up: deferred']);
+  });
+
+  test('too long counts from the first attempt, or the first one after a person: not from when the message was seen', () => {
+    const late = NOW + 5 * DAY;
+    const stateOf = (entry: Entry, name: string): string | undefined => entry.deliveries[name]?.state;
+    const waited = startDelivery(newEntry('u', 1, NOW - 9 * DAY), 'a', NOW);
+    assert.equal(stateOf(after(waited, 'a', outcome('deferred')), 'a'), 'deferred');
+    const again = startDelivery(after(waited, 'a', outcome('deferred')), 'a', late);
+    assert.equal(
+      stateOf(after(again, 'a', outcome('deferred'), POLICY, late), 'a'),
+      'rejected',
+      'attempts are one series',
+    );
+
+    const givenUp = after(after(started(), 'b', outcome('confirmed')), 'a', outcome('deferred'), POLICY, late);
+    assert.equal(givenUp.state, 'quarantined');
+    for (const [name, entry] of [
+      ['a', released(givenUp)],
+      ['a', redirected(givenUp, ['a', 'b'], 'a', late)],
+      ['x', redirected(givenUp, ['a', 'b'], 'x', late)],
+    ] as const) {
+      const begun = startDelivery(entry, name, late + HOUR);
+      assert.equal(stateOf(after(begun, name, outcome('deferred'), POLICY, late + 4 * DAY), name), 'deferred');
+      assert.equal(stateOf(after(begun, name, outcome('deferred'), POLICY, late + 6 * DAY), name), 'rejected');
+    }
+    // A fallback has its own time.
+    const policy = { ...POLICY, deliverTo: ['a'], fallback: { a: 'f' } };
+    const replaced = startDelivery(after(started(), 'a', outcome('deferred'), policy, late), 'f', late);
+    assert.equal(stateOf(after(replaced, 'f', outcome('deferred'), policy, late + DAY), 'f'), 'deferred');
   });
 
   const cases: [string, Record<string, OutcomeKind>, Outcome, DeliveryRecord['state'], number][] = [
@@ -173,7 +202,7 @@ suite('when it is tried again', () => {
   });
 
   test('Retry-After is respected, up to a day, and nonsense is not', () => {
-    const record = { attempt: 1, firstSeen: NOW, giveUpAfter: 5 * DAY, backoff: { base: 1000, cap: 1000 } };
+    const record = { attempt: 1, since: NOW, giveUpAfter: 5 * DAY, backoff: { base: 1000, cap: 1000 } };
     const at = (retryAfter: number): number =>
       afterDelivery({ kind: 'deferred', retryAfter }, record, NOW, 0.5).at - NOW;
     assert.deepEqual([at(60_000), at(9 * DAY), at(0), at(-5), at(Number.NaN)], [60_000, DAY, 500, 500, 500]);
@@ -259,7 +288,7 @@ suite('when it is tried again', () => {
   });
 
   test('a message is never given up because the destination refuses us', () => {
-    const record = { attempt: 3, firstSeen: 0, giveUpAfter: HOUR, backoff: { base: 1, cap: 1 } };
+    const record = { attempt: 3, since: 0, giveUpAfter: HOUR, backoff: { base: 1, cap: 1 } };
     assert.equal(afterDelivery({ kind: 'deferred' }, record, NOW, 0).next, 'giveUp');
     assert.equal(afterDelivery({ kind: 'deferred', needsPerson: true }, record, NOW, 0).next, 'retry');
   });

@@ -7,7 +7,7 @@ import { redirectsOf, verdictOf, wantedBy } from '../../src/sync/wanted.ts';
 import type { Wants } from '../../src/sync/wanted.ts';
 
 function record(state: DeliveryRecord['state'], attempt = 1): DeliveryRecord {
-  return { state, attempt, at: 1, next: 0, inDoubt: 0, said: '', recipients: {} };
+  return { state, attempt, at: 1, next: 0, since: 1, inDoubt: 0, said: '', recipients: {} };
 }
 
 function entry(deliveries: Record<string, DeliveryRecord>): Entry {
