@@ -26,7 +26,7 @@ export function explainProblems(problems: readonly Problem[], runs: boolean): st
 
 function leftOutNames(problems: readonly Problem[]): string[] {
   const names = problems.flatMap(({ leavesOut }) =>
-    leavesOut ? [`${leavesOut.kind} ${fieldName([leavesOut.name])}`] : [],
+    leavesOut ? [leavesOut.kind === 'alerts' ? 'alerts' : `${leavesOut.kind} ${fieldName([leavesOut.name])}`] : [],
   );
   return [...new Set(names)];
 }

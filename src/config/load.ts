@@ -1,6 +1,6 @@
 /**
  * Loads the config: finds it, reads it, checks it, compiles it. Tells all problems at once; what is wrong within one
- * account or destination leaves out that one alone. Never reads a secret's value, and runs no program.
+ * account or destination, or in the alerts, leaves out that alone. Never reads a secret's value, and runs no program.
  */
 
 import { homedir } from 'node:os';
@@ -84,7 +84,7 @@ async function loadTree(tree: Tree, source: Source, env: NodeJS.ProcessEnv): Pro
 
 /** What is there that no finding leaves out; adds findings for accounts whose destination is left out. */
 function withoutLeftOut(validated: Validated, findings: Finding[]): Pick<Validated, 'destinations' | 'accounts'> {
-  const out = { account: new Set<string>(), destination: new Set<string>() };
+  const out = { account: new Set<string>(), destination: new Set<string>(), alerts: new Set<string>() };
   for (const { severity, path } of findings) {
     const entry = severity === 'error' ? leftOut(path) : undefined;
     if (entry !== undefined) out[entry.kind].add(entry.name);

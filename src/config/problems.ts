@@ -47,9 +47,10 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : 1;
 }
 
-/** The account or destination that a path lies in. */
+/** The account or destination that a path lies in, or the alerts. */
 export function leftOut(path: Path): Problem['leavesOut'] {
   const [section, name] = path;
+  if (section === 'alerts') return { kind: 'alerts', name: '' };
   if (typeof name !== 'string') return undefined;
   if (section === 'accounts') return { kind: 'account', name };
   return section === 'destinations' ? { kind: 'destination', name } : undefined;

@@ -114,7 +114,7 @@ mailferry reads one YAML file, or all \`*.yaml\` and \`*.yml\` files of one fold
 
 In a folder, \`accounts\` and \`destinations\` of all files add up; the same name twice is an error, and every other setting stands in one file only. Relative paths start at the folder of the config, and those that begin with \`~/\` at the home folder.
 
-All problems are told at once, each with file, line, field and what to do. A problem within one account or destination leaves out that one, and accounts that deliver to it; all others run. A problem anywhere else stops everything.
+All problems are told at once, each with file, line, field and what to do. A problem within one account or destination leaves out that one, and accounts that deliver to it; one within \`alerts\` leaves out the alerts; all others run. A problem anywhere else stops everything.
 
 While \`run\` works, a config that changes is taken up by itself within a few seconds, and at SIGHUP at once: as a whole or, if any problem is in it, not at all. Then the config from before stays in use, and the log and \`mailferry status\` say why. Polls that are under way end under the config they began with. \`dataDir\`, \`redis\` and \`http\` need a restart.
 

@@ -248,13 +248,13 @@ export interface Problem {
   readonly value: string | undefined;
   readonly message: string;
   readonly remedy: string;
-  /** The account or destination that is left out because of it; undefined: nothing can run. */
-  readonly leavesOut: { readonly kind: 'account' | 'destination'; readonly name: string } | undefined;
+  /** The account or destination that is left out because of it, or all alerts; undefined: nothing can run. */
+  readonly leavesOut: { readonly kind: 'account' | 'destination' | 'alerts'; readonly name: string } | undefined;
 }
 
 /** What loading gives: the config without what is wrong, and everything that is wrong. */
 export interface Loaded {
-  /** Undefined if nothing can run (no readable file, bad YAML, a problem outside accounts and destinations). */
+  /** Undefined if nothing can run (no readable file, bad YAML, a problem outside accounts, destinations and alerts). */
   readonly config: Config | undefined;
   readonly problems: readonly Problem[];
 }

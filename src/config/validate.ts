@@ -46,16 +46,14 @@ export function validate(root: unknown): Validated {
     return { settings: undefined, destinations: [], accounts: [], findings };
   }
   const { accounts, destinations, ...rest } = root;
-  const settings = validateSettings(rest, findings);
   const names = isGroup(destinations) ? Object.keys(destinations) : [];
+  const settings = validateSettings(rest, names, findings);
   const validDestinations = section('destinations', destinations, findings).flatMap(([name, entry]) => {
     const valid = validateDestination(name, entry, findings);
     return valid === undefined ? [] : [valid];
   });
   const defaults = isGroup(root['defaults']) ? root['defaults'] : {};
   findings.push(...unknownDestinations(['defaults', 'deliverTo'], defaults['deliverTo'], names));
-  if (isGroup(root['alerts']))
-    findings.push(...unknownDestinations(['alerts', 'deliverTo'], root['alerts']['deliverTo'], names));
   const validAccounts = section('accounts', accounts, findings).flatMap(([name, entry]) => {
     const valid = validateAccount(name, entry, defaults, names, findings);
     return valid === undefined ? [] : [valid];
@@ -92,7 +90,7 @@ function isEmpty(accounts: unknown): boolean {
   return accounts === undefined || accounts === null || (isGroup(accounts) && Object.keys(accounts).length === 0);
 }
 
-function validateSettings(raw: Group, findings: Finding[]): Settings | undefined {
+function validateSettings(raw: Group, destinations: readonly string[], findings: Finding[]): Settings | undefined {
   const { defaults, ...rest } = raw;
   // a section whose fields are all commented out is an empty one
   const present = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null));
@@ -101,9 +99,15 @@ function validateSettings(raw: Group, findings: Finding[]): Settings | undefined
     home: homeOf,
   });
   const found = [...own, ...settingsFindings(values)];
+  if (isGroup(raw['alerts']))
+    found.push(...unknownDestinations(['alerts', 'deliverTo'], raw['alerts']['deliverTo'], destinations));
   if (defaults !== undefined && defaults !== null) found.push(...defaultsFindings(defaults));
   findings.push(...found);
-  return found.some(({ severity }) => severity === 'error') ? undefined : (values as Settings);
+  // Mail goes on without alerts.
+  const { alerts = [], others = [] } = Object.groupBy(found, ({ path }) => (path[0] === 'alerts' ? path[0] : 'others'));
+  if (hasErrors(others)) return undefined;
+  const settings = values as Settings;
+  return hasErrors(alerts) ? { ...settings, alerts: undefined } : settings;
 }
 
 function defaultsFindings(raw: unknown): Finding[] {
