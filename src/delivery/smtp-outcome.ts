@@ -90,7 +90,7 @@ export function wordsOf(reply: Reply): string {
 
 /** The code in front of a reply; 0 if there is none. */
 export function codeOf(text: string): number {
-  return Number(/^\d{3}/.exec(text)?.[0] ?? 0);
+  return Number(/^\d{3}(?=[ \n-]|$)/.exec(text)?.[0] ?? 0);
 }
 
 function commonOutcome(ending: Ending): RecipientOutcome {

@@ -149,8 +149,8 @@ export class Wire {
 
   #takeLine(octets: Buffer): void {
     const line = decode(octets).trimEnd();
+    this.#size += octets.length + 1;
     if (line === '' || this.#lost !== undefined) return;
-    this.#size += octets.length;
     this.#lines.push(line);
     if (/^\d{3}-/.test(line)) return;
     const text = this.#lines.join('\n');

@@ -7,7 +7,7 @@ import { assertNoLeaks } from '../support/leaks.ts';
 import { startSmtpSink } from '../support/smtp-sink.ts';
 import { startSmtpWire } from '../support/smtp-wire.ts';
 import { deliveryOf, storedMessage } from '../support/stored.ts';
-import { caFile, fingerprintOfCertificate } from '../support/tls.ts';
+import { caFile, certificateFiles, fingerprintOfCertificate } from '../support/tls.ts';
 
 assertNoLeaks();
 
@@ -124,6 +124,19 @@ for (const security of ['tls', 'starttls'] as const) {
     });
   });
 }
+
+test('a server that wants a client certificate gets ours, and nobody without one gets in', async (t) => {
+  for (const security of ['tls', 'starttls'] as const) {
+    const sink = await startSmtpSink({ security, clientAuthority: caFile });
+    t.after(() => sink.close());
+    const known = configFor(sink, { security, tls: { ...NO_TLS, caFile, ...certificateFiles('client') } });
+    assert.equal(typeof (await tryOut(known)), 'string');
+    assert.equal(sink.messages.length, 1);
+    const unknown = configFor(sink, { security, tls: { ...NO_TLS, caFile } });
+    assert.equal((await failureOf(unknown)).scope, 'destination');
+    assert.equal(sink.messages.length, 1);
+  }
+});
 
 suite('starttls', { concurrency: true }, () => {
   test('is never done without', async () => {

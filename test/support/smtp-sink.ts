@@ -13,6 +13,7 @@
 
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { SMTPServer } from 'smtp-server';
 import type { SMTPServerDataStream, SMTPServerSession } from 'smtp-server';
@@ -71,6 +72,8 @@ export interface SmtpMessage {
 
 export interface SmtpSinkOptions {
   readonly security?: 'tls' | 'starttls' | 'none';
+  /** A PEM file: clients must show a certificate that this authority signed. */
+  readonly clientAuthority?: string;
   /** Default `server`. */
   readonly certificate?: CertificateName;
   /** Then AUTH is required, with PLAIN, LOGIN and CRAM-MD5 on offer unless `methods` says otherwise. */
@@ -136,6 +139,9 @@ class Sink implements SmtpSink {
     const without = new Set(options.without ?? []);
     this.#server = new SMTPServer({
       ...certificate(options.certificate ?? 'server'),
+      ...(options.clientAuthority === undefined
+        ? {}
+        : { ca: readFileSync(options.clientAuthority), requestCert: true, rejectUnauthorized: true }),
       secure: security === 'tls',
       disabledCommands: [
         ...(security === 'starttls' ? [] : ['STARTTLS']),
