@@ -70,6 +70,8 @@ export interface Delivery {
    * that it has begun. False if it must not begin any more. Left out: it may.
    */
   readonly mayBegin?: () => Promise<boolean>;
+  /** May be called once all has been sent and only the answer is waited for, if another delivery may be sent behind it. */
+  readonly onSent?: () => void;
   /** Aborted when the worker must stop at once or the attempt's time is up. */
   readonly signal: AbortSignal;
 }

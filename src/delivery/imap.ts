@@ -26,7 +26,7 @@ const IDLE_TIMEOUT = 60_000;
 
 export function openImap(config: ImapConfig, context: DestinationContext): Destination {
   const pool = new Pool((signal) => ImapSession.open(config, signal), {
-    maxIdle: config.concurrency,
+    most: config.concurrency,
     idleTimeout: IDLE_TIMEOUT,
   });
   const large = new Gate(1);
@@ -55,7 +55,10 @@ export function openImap(config: ImapConfig, context: DestinationContext): Desti
       const { connection } = await pool.acquire(delivery.signal);
       const outcome = await connection.append(octets, date, delivery.signal);
       if (outcome.kind === 'confirmed') pool.release(connection);
-      else connection.close();
+      else {
+        connection.close();
+        pool.discard(connection);
+      }
       return outcome;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -143,6 +146,9 @@ class ImapSession {
   get usable(): boolean {
     return this.#client.usable;
   }
+
+  /** One append at a time. */
+  readonly pending = false;
 
   /** Appends one message. Never throws. */
   async append(octets: Buffer, date: Date | undefined, signal: AbortSignal): Promise<Outcome> {

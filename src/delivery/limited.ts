@@ -8,7 +8,7 @@ import type { Delivery, Destination, Outcome } from './destination.ts';
 
 /**
  * The destination with at most `limit` deliveries at a time, first come, first served, each of them aborted after
- * `timeout` milliseconds. The time runs from the moment the delivery gets its turn.
+ * `timeout` milliseconds. The time runs from the moment the delivery gets its turn. One that says `onSent` gives its turn on.
  */
 export function withLimits(destination: Destination, limit: number, timeout: number): Destination {
   const gate = new Gate(limit);
@@ -18,14 +18,19 @@ export function withLimits(destination: Destination, limit: number, timeout: num
     close: () => destination.close(),
     async deliver(delivery: Delivery): Promise<Outcome> {
       if (!(await gate.enter(delivery.signal))) return stopped();
+      let isIn = true;
+      const leave = (): void => {
+        if (isIn) gate.leave();
+        isIn = false;
+      };
       try {
         if (delivery.mayBegin && !(await delivery.mayBegin())) return stopped();
         return await withDeadline(delivery.signal, timeout, 'not finished', async (signal) => {
-          const outcome = await destination.deliver({ ...delivery, signal });
+          const outcome = await destination.deliver({ ...delivery, signal, onSent: leave });
           return signal.aborted && outcome.kind === 'deferred' ? { ...outcome, timedOut: true } : outcome;
         });
       } finally {
-        gate.leave();
+        leave();
       }
     },
   };

@@ -10,15 +10,14 @@ import SMTPConnection from 'nodemailer/lib/smtp-connection';
 import type { SMTPError } from 'nodemailer/lib/smtp-connection';
 import type { SmtpConfig } from '../config/types.ts';
 import { Failure, reasonOf } from '../failure.ts';
-import type { Progress } from './content.ts';
 import { withDeadline } from './deadline.ts';
 import { dial, placeName } from './dial.ts';
 import type { Place } from './dial.ts';
 import { setupFailure } from './smtp-errors.ts';
 import { parseExtensions } from './smtp-extensions.ts';
 import type { Extensions } from './smtp-extensions.ts';
-import { transact } from './smtp-transaction.ts';
-import type { Content, TransactionReport, WireEnvelope } from './smtp-transaction.ts';
+import { nothingSent, transact } from './smtp-transaction.ts';
+import type { Request, TransactionReport } from './smtp-transaction.ts';
 import { REPLY_LIMIT, Wire } from './smtp-wire.ts';
 import { pinnedFailure, tlsOptions } from './tls.ts';
 
@@ -42,6 +41,8 @@ export class SmtpSession {
   /** Where it leads, for messages. */
   readonly server: string;
   readonly #wire: Wire;
+  /** Of the latest transaction, until it has its answers. */
+  #running: Promise<void> | undefined;
 
   private constructor(wire: Wire, extensions: Extensions, server: string, lmtp: boolean) {
     this.#wire = wire;
@@ -106,34 +107,59 @@ export class SmtpSession {
     return this.#wire.isUsable;
   }
 
+  /** A transaction waits for its answers. */
+  get pending(): boolean {
+    return this.#running !== undefined;
+  }
+
+  /** A transaction may be announced while the one before it waits for the answer to its message (RFC 2920 §3.1). */
+  get takesAhead(): boolean {
+    return this.extensions.has('PIPELINING');
+  }
+
   /** How the connection is protected, for people: `TLSv1.3`, or `no TLS`. */
   get protection(): string {
     return this.#wire.protection;
   }
 
-  /** One mail transaction. Never throws: what went wrong is the report's ending. Ends soon after `signal` aborts. */
-  async send(
-    envelope: WireEnvelope,
-    content: Content,
-    progress: Progress,
-    signal: AbortSignal,
-  ): Promise<TransactionReport> {
+  /**
+   * One mail transaction; behind the one that waits for its answer, if there is one. Never throws: what went wrong is the
+   * report's ending. Ends soon after the request's signal aborts, and does no harm to the one before.
+   */
+  async send(request: Request): Promise<TransactionReport> {
     this.transactions++;
     const wire = this.#wire;
+    const { signal, progress } = request;
+    const before = this.#running;
+    const { promise: running, resolve: end } = Promise.withResolvers<void>();
+    this.#running = running;
+    const cut = Promise.withResolvers<TransactionReport>();
+    let isBehind = before !== undefined;
+    let isCut = false;
+    void before?.then(() => {
+      isBehind = false;
+      if (isCut) wire.end(reasonOf(signal.reason));
+    });
     const abort = (): void => {
-      wire.end(reasonOf(signal.reason));
+      isCut = isBehind;
+      // Nothing of the message can have been sent: its turn comes with the answers to the one before.
+      if (isBehind) cut.resolve(nothingSent(reasonOf(signal.reason)));
+      else wire.end(reasonOf(signal.reason));
     };
     signal.addEventListener('abort', abort, { once: true });
     if (signal.aborted) abort();
     try {
       const peer = { extensions: this.extensions, lmtp: this.protocol === 'LMTP' };
-      const report = await transact(wire, envelope, content, progress, peer);
+      const whole = transact(wire, request, peer, before);
+      const report = before === undefined ? await whole : await Promise.race([whole, cut.promise]);
       const { kind } = report.ending;
       // A server that answered amid the message may take the rest of it for commands: never write another octet to it.
-      if (kind !== 'accepted' && (kind !== 'refused' || progress.started)) wire.end('the transaction broke');
+      if (!isCut && kind !== 'accepted' && (kind !== 'refused' || progress.started)) wire.end('the transaction broke');
       return report;
     } finally {
       signal.removeEventListener('abort', abort);
+      if (this.#running === running) this.#running = undefined;
+      end();
     }
   }
 

@@ -50,18 +50,37 @@ export interface Peer {
   readonly lmtp: boolean;
 }
 
-/** Runs a transaction to its end. Never throws: what went wrong is the report's ending. `progress` is kept as it goes. */
+/** One transaction as it is asked for. */
+export interface Request {
+  readonly envelope: WireEnvelope;
+  readonly content: Content;
+  /** Kept as it goes. */
+  readonly progress: Progress;
+  /** Aborted before the message has begun: it does not begin any more. */
+  readonly signal: AbortSignal;
+  /** Called when all was handed over and only the answer is waited for. */
+  readonly onSent: () => void;
+}
+
+/**
+ * Runs a transaction to its end. Never throws: what went wrong is the report's ending.
+ * @param before resolves when the transaction before this one has its answers
+ */
 export async function transact(
   wire: Wire,
-  envelope: WireEnvelope,
-  content: Content,
-  progress: Progress,
+  request: Request,
   peer: Peer,
+  before: Promise<void> | undefined,
 ): Promise<TransactionReport> {
+  const { envelope, content, progress, signal, onSent } = request;
   const refused = new Map<string, Reply>();
   const settled = new Map<string, Reply>();
   const obstacle = await announce(wire, envelope, refused, peer);
   if (obstacle !== undefined) return { refused, settled, ending: obstacle };
+  // The one before may have ended the connection: then nothing of this message must look sent.
+  await before;
+  if (signal.aborted) wire.end(reasonOf(signal.reason));
+  if (wire.lost !== undefined) return nothingSent(wire.lost);
   const accepted = envelope.to.filter((address) => !refused.has(address));
   const final = wire.replies(peer.lmtp ? accepted.length : 1);
   progress.started = true;
@@ -73,11 +92,21 @@ export async function transact(
   }
   // A server that answered amid the message may take the rest of it for commands: nothing more is written to it.
   const { complete } = progress;
+  if (complete) onSent();
   const replies = await final;
   if (peer.lmtp && complete) {
     for (const [index, reply] of replies.entries()) settled.set(accepted[index] ?? '', reply);
   }
   return { refused, settled, ending: endingOf(wire, replies, peer.lmtp ? accepted.length : 1, progress) };
+}
+
+/** The report of a transaction that ended before its message was begun. */
+export function nothingSent(reason: string): TransactionReport {
+  return {
+    refused: new Map(),
+    settled: new Map(),
+    ending: { kind: 'lost', reason, started: false, complete: false },
+  };
 }
 
 /** Everything before the message. @returns why there is none to be sent; undefined if it is waited for */

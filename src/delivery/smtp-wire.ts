@@ -31,8 +31,10 @@ export class Wire {
   #lines: string[] = [];
   #size = 0;
   #replies: Reply[] = [];
-  #waiting: Waiting | undefined;
+  /** In the order in which their replies will come. */
+  readonly #waiting: Waiting[] = [];
   #resume: (() => void) | undefined;
+  #isQuitting = false;
   #quitTimer: NodeJS.Timeout | undefined;
 
   /**
@@ -51,7 +53,7 @@ export class Wire {
     });
     socket.on('timeout', () => {
       // Silence is a fault only while something is to be said: who keeps idle connections bounds their time.
-      if (this.#waiting || this.#resume) this.end('the server did not answer in time');
+      if (this.isPending || this.#resume) this.end('the server did not answer in time');
     });
     socket.on('end', () => {
       this.end('the connection was closed');
@@ -80,12 +82,17 @@ export class Wire {
 
   /** Nothing has ended it, and no reply has come that nobody asked for. */
   get isUsable(): boolean {
-    return this.#lost === undefined && this.#replies.length === 0;
+    return this.#lost === undefined && !this.#isQuitting && this.#replies.length === 0;
   }
 
-  /** A reply has come of those that were asked for last. */
+  /** Replies are waited for. */
+  get isPending(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  /** A reply has come of those that were asked for, where only those of one transaction are waited for. */
   get isAnswered(): boolean {
-    return this.#waiting === undefined || this.#replies.length > 0;
+    return !this.isPending || this.#replies.length > 0;
   }
 
   /** Writes. Resolves when more may be written, or the connection is over, or (see `isAnswered`) a reply has come. */
@@ -107,11 +114,11 @@ export class Wire {
     });
   }
 
-  /** The next replies: fewer if the connection ends before, or the server says with 421 that it will end it. */
+  /** The replies behind those that are waited for already: fewer if the connection ends before, or the server says with 421 that it will end it. */
   async replies(count: number): Promise<readonly Reply[]> {
     return await new Promise((resolve) => {
-      this.#waiting = { count, resolve };
-      if (this.#lost !== undefined || this.#replies.length >= count) this.#settle();
+      this.#waiting.push({ count, resolve });
+      if (this.#lost !== undefined || (this.#waiting.length === 1 && this.#replies.length >= count)) this.#settle();
     });
   }
 
@@ -122,12 +129,17 @@ export class Wire {
     clearTimeout(this.#quitTimer);
     this.#socket.destroy();
     this.#goOn();
-    this.#settle();
+    while (this.isPending) this.#settle();
   }
 
-  /** Says QUIT and closes, without making anybody wait for it. */
+  /** Says QUIT once what is waited for has come, and closes, without making anybody wait for it. */
   quit(): void {
-    if (this.#lost !== undefined || this.#quitTimer !== undefined) return;
+    if (this.#lost !== undefined || this.#isQuitting) return;
+    this.#isQuitting = true;
+    if (!this.isPending) this.#sayQuit();
+  }
+
+  #sayQuit(): void {
     this.#quitTimer = setTimeout(() => {
       this.end('closed');
     }, QUIT_TIMEOUT);
@@ -160,15 +172,15 @@ export class Wire {
     this.#replies.push(reply);
     if (this.#replies.length > REPLIES_AHEAD) this.end('the server sent replies that nobody asked for');
     // RFC 5321 §3.8: behind 421 the server hangs up, whatever it was the answer to.
-    else if (this.#replies.length === this.#waiting?.count || reply.code === 421) this.#settle();
+    else if (this.#replies.length === this.#waiting[0]?.count || reply.code === 421) this.#settle();
     this.#goOn();
   }
 
   #settle(): void {
-    const waiting = this.#waiting;
+    const waiting = this.#waiting.shift();
     if (!waiting) return;
-    this.#waiting = undefined;
     waiting.resolve(this.#replies.splice(0, waiting.count));
+    if (this.#isQuitting && !this.isPending && this.#quitTimer === undefined && this.#lost === undefined) this.#sayQuit();
   }
 
   #goOn(): void {

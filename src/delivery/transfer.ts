@@ -63,7 +63,7 @@ interface Prepared {
 
 export function openTransfer(config: TransferConfig, context: DestinationContext): Destination {
   const open = opener(config, context);
-  const pool = new Pool(open, { maxIdle: config.concurrency, idleTimeout: IDLE_TIMEOUT });
+  const pool = new Pool(open, { most: config.concurrency, idleTimeout: IDLE_TIMEOUT });
 
   async function deliver(delivery: Delivery): Promise<Outcome> {
     const fields = headerFields(delivery.message.header);
@@ -96,11 +96,19 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
         pool.release(connection);
         return { refused: new Map(), settled: new Map(), ending: { kind: 'unsendable', reason: obstacle } };
       }
+      const { envelope, content } = prepared;
+      const { signal, onSent } = delivery;
       const progress = noProgress();
-      const report = await connection.send(prepared.envelope, prepared.content, progress, delivery.signal);
-      const clean = report.ending.kind === 'accepted' && connection.transactions < TRANSACTIONS;
-      if (clean) pool.release(connection);
-      else connection.quit();
+      const isLast = connection.transactions + 1 >= TRANSACTIONS;
+      const sendsOn = !isLast && connection.takesAhead && onSent !== undefined;
+      const sent = (): void => {
+        if (!sendsOn) return;
+        pool.release(connection);
+        onSent();
+      };
+      const report = await connection.send({ envelope, content, progress, signal, onSent: sent });
+      if (report.ending.kind !== 'accepted' || isLast) pool.discard(connection);
+      else if (!sendsOn) pool.release(connection);
       // A connection that had been idle tells only now that the server gave it up. Nothing has been sent yet.
       const stale = reused && !progress.started && !delivery.signal.aborted && isHangup(report.ending);
       if (!stale || fresh) return report;
