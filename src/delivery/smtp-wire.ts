@@ -180,7 +180,8 @@ export class Wire {
     const waiting = this.#waiting.shift();
     if (!waiting) return;
     waiting.resolve(this.#replies.splice(0, waiting.count));
-    if (this.#isQuitting && !this.isPending && this.#quitTimer === undefined && this.#lost === undefined) this.#sayQuit();
+    if (this.#isQuitting && !this.isPending && this.#quitTimer === undefined && this.#lost === undefined)
+      this.#sayQuit();
   }
 
   #goOn(): void {

@@ -48,8 +48,8 @@ const PACE = IS_LONG
       redis: 2 * MINUTE,
     }
   : { hurry: 30, every: '10s', arrival: 25, fault: 300, kill: 4000, freeze: 9000, frozen: 1500, redis: 7000 };
-/** Deliveries at a time of one worker to both destinations together: the defaults of their `concurrency`. */
-const IN_FLIGHT = 5 + 10;
+/** Deliveries of one worker at a time to both destinations together: the defaults of their `concurrency`, and by SMTP one more announced on each connection. */
+const IN_FLIGHT = 2 * 5 + 10;
 /** Below this many samples of the memory a slope says nothing. */
 const SAMPLES = 600;
 

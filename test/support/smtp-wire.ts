@@ -41,6 +41,7 @@ export async function startSmtpWire(options: SmtpWireOptions = {}): Promise<Smtp
   function serve(socket: Socket): void {
     connections++;
     sockets.add(socket);
+    socket.setNoDelay(true);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => {
       // clients hang up here

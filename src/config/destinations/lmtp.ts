@@ -43,7 +43,11 @@ export const lmtpSchema = z.strictObject({
   }),
   concurrency: countOption(1, 1000)
     .default(5)
-    .meta({ description: 'Deliveries at a time, over all accounts of this worker.', examples: [5] }),
+    .meta({
+      description:
+        'Connections at a time, over all accounts of this worker; the next message is announced as with `smtp`.',
+      examples: [5],
+    }),
   timeout: durationOption([SECOND, 6 * HOUR])
     .prefault('15m')
     .meta({ description: 'The longest one delivery may take.', examples: ['5m'] }),

@@ -77,7 +77,8 @@ export const smtpSchema = z.strictObject({
   concurrency: countOption(1, 1000)
     .default(5)
     .meta({
-      description: 'Deliveries at a time, over all accounts of this worker. Many providers allow few.',
+      description:
+        'Connections at a time, over all accounts of this worker; many providers allow few. On each, the next message is announced while the answer to the one before is waited for, where the server pipelines.',
       examples: [5],
     }),
   timeout: durationOption([SECOND, 6 * HOUR])
