@@ -25,19 +25,25 @@ export class Stuffer {
   #last = LF;
   #empty = true;
   readonly #lone: boolean;
+  /** For what had to be changed, chunk after chunk. */
+  #room: Buffer = Buffer.alloc(0);
 
   /** @param lone false if it is known that no lone CR or LF occurs, which need not be looked for then */
   constructor(lone = true) {
     this.#lone = lone;
   }
 
-  /** The form of the next chunk; the chunk itself if there was nothing to do. */
+  /** The form of the next chunk, good until the one after it; the chunk itself if there was nothing to do. */
   push(chunk: Buffer): Buffer {
     const cuts = cutsOf(chunk, this.#last, this.#lone);
     const before = this.#last;
     this.#last = chunk.at(-1) ?? before;
     this.#empty &&= chunk.length === 0;
-    return cuts.length === 0 ? chunk : inserted(chunk, before, cuts);
+    if (cuts.length === 0) return chunk;
+    // No insertion is longer than two octets.
+    const most = chunk.length + 2 * cuts.length;
+    if (this.#room.length < most) this.#room = Buffer.allocUnsafeSlow(most + Math.floor(most / 8));
+    return inserted(chunk, before, cuts, this.#room);
   }
 
   /** What ends the message: a missing line end, and the line with the dot. */
@@ -62,7 +68,12 @@ export function stuffed(parts: readonly Buffer[]): Survey & { readonly data: Buf
   const dots = cuts.filter((cut) => insertion(cut === 0 ? LF : (plain[cut - 1] ?? LF), plain[cut] ?? 0) === INSERT_DOT);
   const size = length + cuts.length - dots.length + end.length;
   const whole = room.subarray(0, at);
-  return { size, eightBit: !isAscii(plain), lone, data: cuts.length === 0 ? whole : inserted(whole, LF, cuts) };
+  return {
+    size,
+    eightBit: !isAscii(plain),
+    lone,
+    data: cuts.length === 0 ? whole : inserted(whole, LF, cuts, Buffer.allocUnsafe(at + 2 * cuts.length)),
+  };
 }
 
 /** The places where something must be put in. */
@@ -83,17 +94,18 @@ function cutsOf(octets: Buffer, before: number, lone: boolean): number[] {
   return cuts;
 }
 
-function inserted(octets: Buffer, before: number, cuts: readonly number[]): Buffer {
-  const pieces: Buffer[] = [];
+/** @param room at least two octets longer for each cut */
+function inserted(octets: Buffer, before: number, cuts: readonly number[], room: Buffer): Buffer {
+  let filled = 0;
   let from = 0;
   for (const cut of cuts) {
+    filled += octets.copy(room, filled, from, cut);
     const missing = insertion(cut === 0 ? before : (octets[cut - 1] ?? 0), octets[cut] ?? 0);
-    pieces.push(octets.subarray(from, cut));
-    if (missing) pieces.push(missing);
+    if (missing) filled += missing.copy(room, filled);
     from = cut;
   }
-  pieces.push(octets.subarray(from));
-  return Buffer.concat(pieces);
+  filled += octets.copy(room, filled, from);
+  return room.subarray(0, filled);
 }
 
 /** What is missing between two octets. */

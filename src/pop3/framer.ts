@@ -22,7 +22,7 @@ export class Framer {
   #at = 0;
   #lineStart = true;
 
-  /** Takes what the network gave. The buffer is kept and sliced, never changed. */
+  /** Takes what the network gave, for good: it is sliced, and stuffed dots are closed up where they are. */
   push(chunk: Buffer): void {
     this.#data = this.pending === 0 ? chunk : Buffer.concat([this.#data.subarray(this.#at), chunk]);
     this.#at = 0;
@@ -60,8 +60,8 @@ export class Framer {
   }
 
   /**
-   * Gives what is there of the current message, un-stuffed, in one piece at most: a slice of what was pushed, or a copy where
-   * dots had to go. (A slice for each stuffed line would let a message of dots take thirty times its size.)
+   * Gives what is there of the current message, un-stuffed, in one piece at most: a slice of what was pushed, the pieces between
+   * stuffed dots moved together. (A slice for each stuffed line would let a message of dots take thirty times its size.)
    * @returns true once the terminator was seen; its line is no part of the message
    */
   readMessage(take: (piece: Buffer) => void): boolean {
@@ -101,18 +101,21 @@ export class Framer {
         (cuts ??= [from]).push(at + 2, search);
       }
     }
-    if (end > from) take(cuts ? joined(data, [...cuts, end]) : data.subarray(from, end));
+    if (end > from) take(cuts ? closedUp(data, [...cuts, end]) : data.subarray(from, end));
     return ended;
   }
 }
 
-function joined(data: Buffer, cuts: readonly number[]): Buffer {
-  let length = 0;
-  for (let index = 0; index < cuts.length; index += 2) length += (cuts[index + 1] ?? 0) - (cuts[index] ?? 0);
-  const piece = Buffer.allocUnsafe(length);
-  let filled = 0;
-  for (let index = 0; index < cuts.length; index += 2) filled += data.copy(piece, filled, cuts[index], cuts[index + 1]);
-  return piece;
+/** The pieces as one, in the octets where they lie: each has its end before the next one's beginning. */
+function closedUp(data: Buffer, cuts: readonly number[]): Buffer {
+  const [from = 0, first = 0] = cuts;
+  let filled = first;
+  for (let index = 2; index < cuts.length; index += 2) {
+    const [begin = 0, end = 0] = [cuts[index], cuts[index + 1]];
+    data.copyWithin(filled, begin, end);
+    filled += end - begin;
+  }
+  return data.subarray(from, filled);
 }
 
 /** What the octets at the start of a line are: the terminator, a stuffed dot, a plain line, or too few to tell. */

@@ -7,7 +7,7 @@ import { createHash, hash, randomBytes } from 'node:crypto';
 import type { Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import type { FileHandle, FileReadResult } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { Failure, reasonOf } from '../failure.ts';
@@ -219,14 +219,21 @@ class Message implements StoredMessage {
       return;
     }
     const file = await open(this.#path, 'r');
+    let reading: Promise<FileReadResult<Buffer>> | undefined;
     try {
-      const room = Buffer.allocUnsafeSlow(READ_SIZE);
+      // One is read while the other is used.
+      let [room, other] = [Buffer.allocUnsafeSlow(READ_SIZE), Buffer.allocUnsafeSlow(READ_SIZE)];
+      reading = file.read(room, 0, room.length);
       for (;;) {
-        const { bytesRead } = await file.read(room, 0, room.length);
+        const { bytesRead } = await reading;
         if (bytesRead === 0) return;
+        reading = file.read(other, 0, other.length);
         yield room.subarray(0, bytesRead);
+        [room, other] = [other, room];
       }
     } finally {
+      // Who has seen enough does not wait for the rest, but the file must not be closed under a read.
+      await reading?.catch((error: unknown) => error);
       await file.close();
     }
   }
