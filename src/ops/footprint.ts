@@ -6,7 +6,7 @@
 import { getCompileCacheDir } from 'node:module';
 
 const MARK = 'MAILFERRY_FOOTPRINT';
-const FLAGS = ['--max-semi-space-size=2', '--expose-gc'];
+const FLAGS = ['--max-semi-space-size=4', '--expose-gc'];
 /** For glibc: large buffers are returned when they are freed, and threads share one heap. Other C libraries ignore it. */
 const ALLOCATOR = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '32768', MALLOC_TRIM_THRESHOLD_: '131072' };
 
