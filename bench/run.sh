@@ -8,4 +8,8 @@ if [ "${1:-}" = --plots ]; then
   shift
   exec python3 "$here/plots.py" "$@"
 fi
+if [ "${1:-}" = --idle ]; then
+  shift
+  exec node "$here/idle.ts" "$@"
+fi
 exec python3 "$here/run.py" "$@"
