@@ -1,6 +1,7 @@
 /**
- * Many accounts with nothing new: what a worker costs that polls them all day, and how late the polls begin, by their place in the
- * schedule. `npm run bench -- --idle [--accounts 10000] [--every 1m] [--minutes 3] [--rtt 40] [--seen 10] [--tls]` prints a table.
+ * Many accounts with nothing new: what a worker costs that polls them all day, and how late the polls begin, by the server's
+ * clock and the account's place in the schedule. Prints a table.
+ * `npm run bench -- --idle [--accounts 10000] [--every 1m] [--minutes 3] [--rtt 40] [--seen 10] [--tls]`
  */
 
 import { execFile, spawn } from 'node:child_process';
@@ -12,6 +13,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer } from 'node:tls';
 import { parseArgs, promisify } from 'node:util';
@@ -40,11 +42,8 @@ const TICKS = 100;
 /** The schedule is caught up with when none of so many polls is later than so many milliseconds. */
 const LATEST = 500;
 const CAUGHT_UP = 1000;
-/** For all accounts to be polled once; that poll makes the ledgers. */
-const FIRST_CYCLE = 10 * MINUTE;
-
-if (values.front === undefined) await measure();
-else await endTls(Number(values.front));
+/** For all accounts to be polled once; that poll makes the ledgers. Seconds. */
+const FIRST_CYCLE = 600;
 
 async function measure(): Promise<void> {
   const count = Number(values.accounts);
@@ -52,63 +51,58 @@ async function measure(): Promise<void> {
   const dir = await mkdtemp(join(tmpdir(), 'mailferry-idle-'));
   const children: ChildProcess[] = [];
   try {
-    const server = ['--users', values.accounts, '--messages', values.seen, '--rtt', values.rtt, '--pass', 'secret'];
-    let port = await listening(start(children, join(values.out, 'bin', 'pop3d'), server));
-    if (values.tls)
-      port = await listening(start(children, process.execPath, [import.meta.filename, '--front', String(port)]));
+    const options = ['--users', values.accounts, '--messages', values.seen, '--rtt', values.rtt, '--pass', 'secret'];
+    const visits = new Visits(period);
+    const server = start(children, join(values.out, 'bin', 'pop3d'), [...options, '--visits']);
+    let port = await listening(server, (line) => visits.take(line));
+    const front = values.tls
+      ? start(children, process.execPath, [import.meta.filename, '--front', String(port)])
+      : undefined;
+    if (front) port = await listening(front);
     await writeFile(join(dir, 'mailferry.yaml'), configOf(dir, count, port), { mode: 0o600 });
     const began = performance.now();
+    const sinceBegin = (): number => Math.round((performance.now() - began) / 1000);
     const worker = start(children, process.execPath, [MAIN, '--config', join(dir, 'mailferry.yaml'), 'run']);
-    const polled = new Set<string>();
-    const latest: number[] = [];
-    let late: number[] | undefined;
     let failed = 0;
-    createInterface({ input: worker.stdout as NodeJS.ReadableStream }).on('line', (line) => {
-      if (!line.startsWith('{')) return;
-      const { msg, account, time, milliseconds } = JSON.parse(line) as Record<string, unknown>;
-      if (msg === 'poll failed') failed += 1;
-      if (msg !== 'polled' || typeof account !== 'string') return;
-      polled.add(account);
-      const begun = Date.parse(String(time)) - Number(milliseconds);
-      const lateness = latenessOf(begun, account, period);
-      latest.push(lateness);
-      if (latest.length > LATEST) latest.shift();
-      late?.push(lateness);
+    let scheduled = 0;
+    linesOf(worker).on('line', (line) => {
+      if (line.includes('"schedules set"')) scheduled = sinceBegin();
+      if (line.includes('"poll failed"')) failed += 1;
     });
-    while (polled.size < count) {
-      if (worker.exitCode !== null || performance.now() - began > FIRST_CYCLE)
-        throw new Error(`${String(polled.size)} polled, then no more`);
+    while (visits.accounts < count) {
+      if (sinceBegin() > FIRST_CYCLE) throw new Error(`${String(visits.accounts)} polled, then no more`);
       await sleep(200);
     }
-    const first = (performance.now() - began) / 1000;
+    const first = sinceBegin();
     // What the start has delayed is made up for before anything is counted.
-    await sleep(period);
-    while (latest.some((lateness) => lateness > CAUGHT_UP) && performance.now() - began < FIRST_CYCLE)
-      await sleep(1000);
-    const caughtUp = (performance.now() - began) / 1000;
+    visits.forget();
+    while (!visits.areOnTime && sinceBegin() < FIRST_CYCLE) await sleep(1000);
+    const caughtUp = sinceBegin();
     const redis = await childOf(worker);
-    const before = { worker: cpuOf(worker.pid), redis: cpuOf(redis), at: performance.now() };
-    late = [];
+    const watched = { worker: worker.pid, redis, server: server.pid, ...(front ? { front: front.pid } : {}) };
+    const before = Object.entries(watched).map(([name, pid]) => ({ name, pid, ticks: cpuOf(pid) }));
+    const from = performance.now();
+    visits.count();
     await sleep(Number(values.minutes) * MINUTE);
-    const found = late.toSorted((a, b) => a - b);
-    const seconds = (performance.now() - before.at) / 1000;
-    const percent = (ticks: number, since: number): string => (((ticks - since) / TICKS / seconds) * 100).toFixed(1);
-    const at = (part: number): string =>
-      ((found[Math.floor((found.length - 1) * part)] ?? Number.NaN) / 1000).toFixed(2);
+    const { late, gaps } = visits.counted();
+    const seconds = (performance.now() - from) / 1000;
+    const cpu = new Map(
+      before.map(({ name, pid, ticks }) => [name, (((cpuOf(pid) - ticks) / TICKS / seconds) * 100).toFixed(1)]),
+    );
     process.stdout.write(
       `${values.accounts} accounts every ${values.every}, ${values.seen} kept messages each, round trip ${values.rtt} ms` +
-        `${values.tls ? ', TLS' : ''}, ${values.minutes} minutes; the first polls of all took ${first.toFixed(0)} s, all was on time after ${caughtUp.toFixed(0)} s\n\n` +
-        `| polls | due | failed | late by s, p50 | p99 | most | worker, % of a core | Redis, % | worker MB | Redis MB |\n` +
-        `|---|---|---|---|---|---|---|---|---|---|\n` +
+        `${values.tls ? ', TLS' : ''}, ${values.minutes} minutes. Schedules were set after ${scheduled} s, all accounts polled once after ${first} s, all on time after ${caughtUp} s. ` +
+        `The server took ${cpu.get('server') ?? ''} % of a core${front ? `, TLS in front of it ${cpu.get('front') ?? ''} %` : ''}.\n\n` +
+        `| polls | due | failed | late by s, p50 | p99 | most | longest from one poll to the next, s | worker, % of a core | Redis, % | worker MB | Redis MB |\n` +
+        `|---|---|---|---|---|---|---|---|---|---|---|\n` +
         `| ${[
-          found.length,
+          late.length,
           Math.round((count * seconds * 1000) / period),
           failed,
-          at(0.5),
-          at(0.99),
-          at(1),
-          percent(cpuOf(worker.pid), before.worker),
-          percent(cpuOf(redis), before.redis),
+          ...[0.5, 0.99, 1].map((part) => inSeconds(late, part)),
+          inSeconds(gaps, 1),
+          cpu.get('worker'),
+          cpu.get('redis'),
           megabytesOf(worker.pid),
           megabytesOf(redis),
         ].join(' | ')} |\n`,
@@ -122,12 +116,57 @@ async function measure(): Promise<void> {
   }
 }
 
+/** The connections that led to a login, by when the server took them: the worker has no share in this figure. */
+class Visits {
+  readonly #period: number;
+  /** By account, milliseconds since 1970. */
+  readonly #last = new Map<string, number>();
+  #latest: number[] = [];
+  #late: number[] = [];
+  #gaps: number[] = [];
+
+  constructor(period: number) {
+    this.#period = period;
+  }
+
+  take(line: string): void {
+    const { user, at } = JSON.parse(line) as { user: string; at: number };
+    const late = latenessOf(at, user, this.#period);
+    this.#latest = [...this.#latest.slice(1 - LATEST), late];
+    this.#late.push(late);
+    const last = this.#last.get(user);
+    if (last !== undefined) this.#gaps.push(at - last);
+    this.#last.set(user, at);
+  }
+
+  get accounts(): number {
+    return this.#last.size;
+  }
+
+  forget(): void {
+    this.#latest = [];
+  }
+
+  get areOnTime(): boolean {
+    return this.#latest.length === LATEST && this.#latest.every((late) => late < CAUGHT_UP);
+  }
+
+  /** Counts from here. */
+  count(): void {
+    this.#late = [];
+    this.#gaps = [];
+  }
+
+  /** In order; milliseconds. */
+  counted(): { late: number[]; gaps: number[] } {
+    return { late: this.#late.toSorted((a, b) => a - b), gaps: this.#gaps.toSorted((a, b) => a - b) };
+  }
+}
+
 function configOf(dir: string, count: number, port: number): string {
   const security = values.tls ? `tls, caFile: ${caFile}, serverName: localhost` : 'none';
   return [
     `dataDir: ${join(dir, 'data')}`,
-    // Each poll is a line, from which its lateness is taken: the worker pays for that as well.
-    'log: { level: debug }',
     'destinations: { out: { type: maildir, path: mail } }',
     `defaults: { host: 127.0.0.1, port: ${String(port)}, security: ${security}, every: ${values.every},`,
     '  deliverTo: [out], retention: keep, firstPoll: skip }',
@@ -146,9 +185,15 @@ function start(children: ChildProcess[], command: string, args: readonly string[
   return child;
 }
 
-/** The port that a server says it listens on. */
-async function listening(child: ChildProcess): Promise<number> {
-  const [line] = (await once(createInterface({ input: child.stdout as NodeJS.ReadableStream }), 'line')) as [string];
+function linesOf(child: ChildProcess): Interface {
+  return createInterface({ input: child.stdout as NodeJS.ReadableStream });
+}
+
+/** The port that a server says it listens on, in its first line. @param take gets the lines behind it */
+async function listening(child: ChildProcess, take?: (line: string) => void): Promise<number> {
+  const lines = linesOf(child);
+  const [line] = (await once(lines, 'line')) as [string];
+  if (take) lines.on('line', (next) => next.startsWith('{"user"') && take(next));
   return (JSON.parse(line) as { port: number }).port;
 }
 
@@ -194,8 +239,16 @@ function cpuOf(pid: number | undefined): number {
   return Number(fields[11]) + Number(fields[12]);
 }
 
+/** Pages that are shared count in part. */
 function megabytesOf(pid: number | undefined): number {
-  return Math.round(
-    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${String(pid)}/status`, 'utf8'))?.[1] ?? 0) / 1024,
-  );
+  const smaps = readFileSync(`/proc/${String(pid)}/smaps_rollup`, 'utf8');
+  return Math.round(Number(/^Pss:\s+(\d+)/m.exec(smaps)?.[1] ?? 0) / 1024);
 }
+
+/** @param sorted milliseconds */
+function inSeconds(sorted: readonly number[], part: number): string {
+  return ((sorted[Math.floor((sorted.length - 1) * part)] ?? Number.NaN) / 1000).toFixed(2);
+}
+
+if (values.front === undefined) await measure();
+else await endTls(Number(values.front));
