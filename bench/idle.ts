@@ -70,7 +70,8 @@ async function measure(): Promise<void> {
       if (line.includes('"poll failed"')) failed += 1;
     });
     while (visits.accounts < count) {
-      if (sinceBegin() > FIRST_CYCLE) throw new Error(`${String(visits.accounts)} polled, then no more`);
+      if (worker.exitCode !== null || sinceBegin() > FIRST_CYCLE)
+        throw new Error(`${String(visits.accounts)} polled, then no more`);
       await sleep(200);
     }
     const first = sinceBegin();
@@ -232,11 +233,12 @@ async function childOf({ pid }: ChildProcess): Promise<number> {
   return Number(stdout.trim());
 }
 
+/** Ticks, with those of its children that have ended: Redis rewrites its file in one. */
 function cpuOf(pid: number | undefined): number {
   const fields = readFileSync(`/proc/${String(pid)}/stat`, 'utf8')
     .replace(/^.*\) /, '')
     .split(' ');
-  return Number(fields[11]) + Number(fields[12]);
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0);
 }
 
 /** Pages that are shared count in part. */
