@@ -37,14 +37,24 @@ export interface ConfigChanges {
 
 /** Events of one account. */
 export class AccountEvents {
-  readonly #log: Logger;
+  readonly #parent: Logger;
+  readonly #account: string;
+  #child: Logger | undefined;
 
   constructor(log: Logger, account: string) {
-    this.#log = log.child({ account });
+    this.#parent = log;
+    this.#account = account;
+  }
+
+  /** Made when there is something to say: most polls say nothing. */
+  get #log(): Logger {
+    this.#child ??= this.#parent.child({ account: this.#account });
+    return this.#child;
   }
 
   polled(summary: PollSummary, milliseconds: number): void {
     const busy = summary.retrieved + summary.deleted > 0;
+    if (!busy && !this.#parent.isLevelEnabled('debug')) return;
     this.#log[busy ? 'info' : 'debug']({ ...summary, milliseconds: Math.round(milliseconds) }, 'polled');
   }
 

@@ -336,7 +336,7 @@ export class Pop3Client {
   /** Drops the connection without QUIT: the server deletes nothing. */
   abort(): void {
     this.#unlisten?.();
-    this.#engine.close(this.#error('closed', 'the session is over'));
+    this.#engine.close(() => this.#error('closed', 'the session is over'));
   }
 
   #ask(line: string): Promise<Accepted> {

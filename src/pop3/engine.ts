@@ -66,7 +66,7 @@ export class Engine {
   #paused = false;
   #hungUp = false;
   #timer: NodeJS.Timeout | undefined;
-  #end: Pop3Error | Failure | undefined;
+  #end: Failure | (() => Failure) | undefined;
 
   constructor(socket: Socket, options: EngineOptions) {
     this.#socket = socket;
@@ -80,6 +80,7 @@ export class Engine {
 
   /** Why it is closed. */
   get end(): Failure | undefined {
+    if (typeof this.#end === 'function') this.#end = this.#end();
     return this.#end;
   }
 
@@ -95,7 +96,7 @@ export class Engine {
   /** Sends a command, as soon as it may be. @throws Pop3Error: `refused` for -ERR, anything else ends the connection */
   send(command: Command): Promise<Accepted> {
     return new Promise((resolve, reject) => {
-      if (this.#end) throw this.#end;
+      if (this.end) throw this.end;
       this.#unsent.push(waiting(command, encodeCommand(command), resolve, reject));
       if (this.#flushing) return;
       this.#flushing = true;
@@ -131,13 +132,13 @@ export class Engine {
     this.#attach();
   }
 
-  /** Ends the connection at once, and with it everything that waits. */
-  close(reason: Failure): void {
+  /** Ends the connection at once, and with it everything that waits. @param reason a function where as a rule nobody asks for it */
+  close(reason: Failure | (() => Failure)): void {
     if (this.#end) return;
     this.#end = reason;
     clearTimeout(this.#timer);
     this.#socket.destroy();
-    for (const { reject } of [...this.#awaited.drain(), ...this.#unsent.drain()]) reject(reason);
+    for (const { reject } of [...this.#awaited.drain(), ...this.#unsent.drain()]) reject(this.end);
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -148,6 +149,7 @@ export class Engine {
     this.close(this.#error('closed', `the connection failed: ${reasonOf(error)}`, undefined, error));
   };
   readonly #onClose = (): void => {
+    if (this.#end) return;
     // What has come already still counts: a paused socket may say that it has ended before all is read.
     this.#hungUp = true;
     if (this.#paused) return;

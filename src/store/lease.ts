@@ -3,13 +3,16 @@
  * what a worker writes counts only as long as no newer token was given out.
  */
 
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { accountKeys } from './keys.ts';
 import { ACQUIRE, RELEASE, RENEW, runScript } from './scripts.ts';
 
 /** How long a lease lasts without renewal. Milliseconds. */
 export const LEASE_TIME = 30_000;
+
+/** What a lease aborts with: made once, since every poll ends one. */
+const OVER = new Error('the lease of this account is over');
 
 export interface LeaseOptions {
   readonly leaseTime?: number;
@@ -43,8 +46,7 @@ export class Lease {
   static async acquire(redis: Redis, account: string, options: LeaseOptions = {}): Promise<Lease | undefined> {
     const asked = (options.monotonic ?? (() => performance.now()))();
     const { lease, fence } = accountKeys(account);
-    const nonce = randomBytes(9).toString('base64url');
-    const token = await runScript(redis, ACQUIRE, [lease, fence, options.leaseTime ?? LEASE_TIME, nonce]);
+    const token = await runScript(redis, ACQUIRE, [lease, fence, options.leaseTime ?? LEASE_TIME, randomUUID()]);
     return typeof token === 'string' ? new Lease(redis, account, token, asked, options) : undefined;
   }
 
@@ -60,7 +62,7 @@ export class Lease {
 
   /** A write was refused: a newer token was given out. */
   markLost(): void {
-    this.#lost.abort();
+    this.#lost.abort(OVER);
   }
 
   /** Waits for a renewal if the time is over (this process may have been stopped), so that `isValid` tells the truth. */
@@ -77,7 +79,7 @@ export class Lease {
     await this.#renewing;
     const { lease, fence } = accountKeys(this.account);
     await runScript(this.#redis, RELEASE, [lease, fence, this.token]).catch(ignoreUnreachable);
-    this.#lost.abort();
+    this.#lost.abort(OVER);
   }
 
   #schedule(): void {
@@ -100,7 +102,7 @@ export class Lease {
     try {
       const renewed = await runScript(this.#redis, RENEW, [lease, fence, this.token, this.#time]);
       if (renewed === 1) this.#validUntil = asked + this.#time;
-      else this.#lost.abort();
+      else this.#lost.abort(OVER);
     } catch (error) {
       ignoreUnreachable(error);
     }
