@@ -6,13 +6,21 @@ import { CronTime } from 'cron';
 /** Accounts that share a cron expression start within this time behind it: half of the least that lies between two of its times. */
 const SPREAD = 30_000;
 const SPREAD_OF_SECONDS = 500;
+/**
+ * Spread over a longer while, accounts come in groups, this far apart: so many polls that begin together share wake-ups and Redis's
+ * fsyncs. It is about as long as a poll takes, so that no more sessions run at a time than would anyway. Milliseconds.
+ */
+const STEP = 250;
+/** Milliseconds. */
+const LONG = 30_000;
 
 /**
  * The stable offset of an account.
  * @param within milliseconds; the result is below it
  */
 export function offsetOf(account: string, within: number): number {
-  return createHash('sha256').update(account).digest().readUInt32BE(0) % Math.max(1, Math.floor(within));
+  const offset = createHash('sha256').update(account).digest().readUInt32BE(0) % Math.max(1, Math.floor(within));
+  return within < LONG ? offset : offset - (offset % STEP);
 }
 
 /**

@@ -54,4 +54,13 @@ suite('when accounts are polled', () => {
     }
     assert.equal(offsetOf('a', 0), 0);
   });
+
+  test('over a long while they are spread in groups', () => {
+    const offsets = Array.from({ length: 10_000 }, (_, index) => offsetOf(`account-${index}`, 60_000));
+    const groups = Map.groupBy(offsets, (offset) => offset);
+    assert.equal(groups.size, 240);
+    assert.ok(offsets.every((offset) => offset % 250 === 0));
+    const largest = Math.max(...[...groups.values()].map(({ length }) => length));
+    assert.ok(largest < 80, `${largest} of 10,000 at a time`);
+  });
 });
