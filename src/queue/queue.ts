@@ -148,7 +148,11 @@ function accountOf(key: string): string {
 }
 
 function repeatOptions({ name, schedule }: AccountConfig): RepeatOptions {
-  if (schedule.kind === 'every') return { every: schedule.milliseconds, offset: offsetOf(name, schedule.milliseconds) };
+  if (schedule.kind === 'every') {
+    const { milliseconds: every } = schedule;
+    // BullMQ takes 0 for none given, and then makes one of its own out of when it was asked.
+    return { every, offset: Math.max(1, offsetOf(name, every)) };
+  }
   return schedule.timezone === undefined
     ? { pattern: schedule.expression }
     : { pattern: schedule.expression, tz: schedule.timezone };

@@ -6,13 +6,14 @@ import { Redis } from 'ioredis';
 import type { AccountConfig } from '../../src/config/types.ts';
 import { PollQueue } from '../../src/queue/queue.ts';
 import { queueConnection } from '../../src/store/redis.ts';
+import { offsetOf } from '../../src/sync/schedule.ts';
 import { redisAvailable, startRedis } from '../support/redis.ts';
 import type { RunningRedis } from '../support/redis.ts';
 import { until } from '../support/wait.ts';
 
 type Schedule = AccountConfig['schedule'];
 
-const HOURLY: Schedule = { kind: 'every', milliseconds: 3_600_000 };
+const HOURLY = { kind: 'every', milliseconds: 3_600_000 } as const satisfies Schedule;
 const CRON: Schedule = { kind: 'cron', expression: '*/5 * * * *', timezone: 'Europe/Paris' };
 
 function accounts(entries: Readonly<Record<string, Schedule>>): ReadonlyMap<string, AccountConfig> {
@@ -77,6 +78,18 @@ describe('the queue', { skip: redisAvailable() ?? false }, () => {
     assert.equal((guard.get('zcard') ?? 0) + (guard.get('hgetall') ?? 0), 1, 'looking after them is one question');
     await first.close();
     await second.close();
+  });
+
+  test('an account whose place is the beginning of its period keeps it', async () => {
+    const { milliseconds } = HOURLY;
+    let index = 0;
+    while (offsetOf(String(index), milliseconds) > 0) index += 1;
+    const first = queue();
+    await first.setSchedules(accounts({ [index]: HOURLY }));
+    const next = (await first.nextPolls()).get(String(index)) ?? 0;
+    assert.equal(next % milliseconds, 1);
+    assert.equal((await first.setSchedules(accounts({ [index]: HOURLY }))).changed, 0);
+    await first.close();
   });
 
   test('an account with more to do goes behind those that wait', async () => {
