@@ -20,6 +20,20 @@ export function openFiles(pid: number | undefined): number {
   }
 }
 
+/** What a process has noted of itself (`../support/heap.mjs`): megabytes in use, ten seconds apart. */
+export function heapOf(file: string, pid: number | undefined): Sample[] {
+  let lines: string[];
+  try {
+    lines = readFileSync(file, 'utf8').trim().split('\n');
+  } catch {
+    return []; // too short a run for the first line
+  }
+  return lines
+    .map((line) => line.split(' ').map(Number))
+    .filter(([process]) => process === pid)
+    .map(([, megabytes = 0], index) => [index * 10, megabytes]);
+}
+
 export type Sample = readonly [seconds: number, megabytes: number];
 
 export interface Trend {
