@@ -137,6 +137,10 @@ async function change(
     const chosen = withSign([...ledger.openEntries()].filter(isMeant), sign);
     // A second attempt does no harm to the wrong one; the rest might.
     if (uniqueIds.length > 0 && event.event !== 'retried') noTwins(chosen);
+    const there = event.event === 'redirected' ? event.destination : '';
+    const had = chosen.filter(({ deliveries }) => deliveries[there]?.state === 'confirmed').length;
+    if (had > 0)
+      context.warn(`${String(had)} of them ${there} has already: they are not sent there again, only let go`);
     const writes = chosen.map(async (entry) => {
       ledger.record({ ...event, uniqueId: entry.uniqueId, at: Date.now() });
       await ledger.put(entry, apply(entry));

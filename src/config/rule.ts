@@ -33,8 +33,13 @@ export const ruleSchema = z.strictObject({
   optional: z
     .boolean()
     .default(false)
-    .meta({ description: 'Does not hold up the delete, once another destination has confirmed.' }),
-  fallback: nameSchema.optional().meta({ description: 'The destination that is used where these reject a message.' }),
+    .meta({
+      description:
+        'What `to` names does not hold up the delete, once another destination has confirmed; nor does its fallback.',
+    }),
+  fallback: nameSchema
+    .optional()
+    .meta({ description: 'The destination that is used where those of `to` reject a message.' }),
 });
 
 export type Rule = z.output<typeof ruleSchema>;
@@ -68,9 +73,29 @@ export function compileRouting(entries: readonly (string | Rule)[]): Routing {
   return {
     deliverTo,
     routes: routes.some(({ when }) => when !== undefined) ? routes : undefined,
-    optional: deliverTo.filter((name) => !required.has(name)),
+    optional: withFallbacks(
+      deliverTo.filter((name) => !required.has(name)),
+      required,
+      fallback,
+    ),
     fallback,
   };
+}
+
+/** These, and what replaces none but these: what stands in for an optional destination holds nothing up either. */
+function withFallbacks(
+  optional: readonly string[],
+  required: ReadonlySet<string>,
+  fallback: Readonly<Record<string, string>>,
+): string[] {
+  const names = [...optional];
+  const sourcesOf = (next: string): string[] => Object.keys(fallback).filter((name) => fallback[name] === next);
+  for (const name of names) {
+    const next = fallback[name];
+    if (next === undefined || names.includes(next) || required.has(next)) continue;
+    if (sourcesOf(next).every((source) => names.includes(source))) names.push(next);
+  }
+  return names;
 }
 
 /** Every destination that an entry of `deliverTo` names, with its place in it; the entry may be wrong in any way. */

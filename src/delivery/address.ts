@@ -4,6 +4,9 @@ import { domainToASCII } from 'node:url';
 import { firstField } from '../mail/header.ts';
 import type { HeaderField } from '../mail/header.ts';
 
+/** Characters of a field that holds one address. */
+const LONGEST_FIELD = 2000;
+
 const LOCAL = /^(?:[^\s\p{C}"(),:;<>@[\\\]]+|"(?:[^\p{C}"\\<>]|\\[^\p{C}<>])*")$/u;
 const DOMAIN = /^(?:[\p{L}\p{N}_](?:[\p{L}\p{M}\p{N}_.-]*[\p{L}\p{M}\p{N}])?|\[[0-9A-Fa-f.:IPv]+\])$/u;
 
@@ -22,7 +25,10 @@ export function isAddress(text: string): boolean {
 export function originalReversePath(fields: readonly HeaderField[]): string | undefined {
   const value = firstField(fields, 'return-path');
   if (value === undefined) return undefined;
-  const path = /^\s*<\s*([^<>]*?)\s*>/.exec(value)?.[1] ?? value.trim();
+  // Whoever sends has written it, or may have: it costs no more than its length.
+  if (value.length > LONGEST_FIELD) return undefined;
+  const text = value.trim();
+  const path = (/^<([^<>]*)>/.exec(text)?.[1] ?? text).trim();
   if (path === '') return '';
   // header octets come one character each; an internationalised address is UTF-8 (RFC 6532)
   const address = Buffer.from(path.replace(/^@[^:]*:/, ''), 'latin1').toString('utf8');

@@ -135,7 +135,12 @@ class ImapSession {
         raced(client, deadline, () => client.connect()),
       );
       const session = new ImapSession(client, config);
-      await raced(client, signal, () => client.mailboxCreate(config.folder));
+      try {
+        await raced(client, signal, () => client.mailboxCreate(config.folder));
+      } catch (error) {
+        // It may be there and the server say so in its own way (INBOX always is), or we may not make any: APPEND tells.
+        if ((error as ImapError).responseStatus !== 'NO') throw error;
+      }
       return session;
     } catch (error) {
       client.close();

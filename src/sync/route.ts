@@ -1,5 +1,6 @@
 /** Which destinations a message goes to, by its header and size. Pure. The first rules decide nothing about later ones. */
 
+import addressparser from 'nodemailer/lib/addressparser';
 import { firstField, headerFields } from '../mail/header.ts';
 import type { HeaderField } from '../mail/header.ts';
 
@@ -27,7 +28,8 @@ export interface Route {
 }
 
 const RECIPIENT_FIELDS = new Set(['to', 'cc', 'delivered-to', 'x-original-to', 'x-envelope-to']);
-const ADDRESS = /[^\s<>,;:"()]+@[^\s<>,;:"()]+/g;
+/** Characters of a field that are looked through for addresses: some two thousand of them. */
+const LONGEST_FIELD = 64 * 1024;
 
 /** The destinations that these rules give to a message, each once, in order; none if no rule fits. */
 export function routedTo(routes: readonly Route[], header: Buffer, size: number): string[] {
@@ -65,7 +67,12 @@ function matches(patterns: readonly string[], texts: readonly string[]): boolean
 }
 
 function addressesOf(fields: readonly HeaderField[]): string[] {
-  return fields.flatMap(({ value }) => value.match(ADDRESS) ?? []);
+  return fields.flatMap(({ value }) => {
+    // Header octets come one character each; an internationalised address is UTF-8 (RFC 6532).
+    const text = Buffer.from(value.slice(0, LONGEST_FIELD), 'latin1').toString('utf8');
+    // Never the display name or a comment, where a sender may write anybody's address.
+    return addressparser(text, { flatten: true }).flatMap(({ address }) => (address === '' ? [] : [address]));
+  });
 }
 
 /** Glob matching in linear space and at most quadratic time: a hostile subject must not stop the clock. */

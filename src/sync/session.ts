@@ -12,7 +12,7 @@ import { entryKey, newEntry } from './entry.ts';
 import type { Entry } from './entry.ts';
 import type { Row } from './identity.ts';
 import { decide } from './plan.ts';
-import type { Plan, PlanInput, Retrieval } from './plan.ts';
+import type { Action, Plan, PlanInput, Retrieval } from './plan.ts';
 import { ACCOUNT_BACKOFF, backoff, RETRIEVAL_ATTEMPTS } from './retry.ts';
 import { retrievalFailed } from './settle.ts';
 import { deliver, recognise, shortSha } from './transfer.ts';
@@ -258,14 +258,19 @@ export class Session {
       }
       const { before, entry } = recognise(retrieval, message, this.#tools, this.#assigned);
       const after = await deliver(before, entry, message, this.#tools, this.tally);
-      const action = decide(after, {
-        policy,
-        now: now(),
-        opensAt: (name) => breakers.opensAt(name),
-        inFlight: (key, name) => hold.inFlight(key, name),
-      });
-      if (action.do === 'put') await hold.ledger.put(after, action.entry);
-      else if (action.do !== 'delete') await hold.ledger.flushed();
+      const decided = (about: Entry): Action =>
+        decide(about, {
+          policy,
+          now: now(),
+          opensAt: (name) => breakers.opensAt(name),
+          inFlight: (key, name) => hold.inFlight(key, name),
+        });
+      let action = decided(after);
+      if (action.do === 'put') {
+        await hold.ledger.put(after, action.entry);
+        action = decided(action.entry);
+      }
+      if (action.do !== 'delete') await hold.ledger.flushed();
       else if (this.#ended || this.#session.closed) {
         await hold.ledger.flushed();
         this.#unconfirmed -= 1;

@@ -61,9 +61,13 @@ export function settle(
 }
 
 /** The entry once nothing is left to try: confirmed (or kept) if all have confirmed, quarantined if one has rejected. */
-export function conclude(entry: Entry, policy: Wants & Pick<SettlePolicy, 'retention'>): Entry {
+export function conclude(
+  entry: Entry,
+  policy: Wants & Pick<SettlePolicy, 'retention'>,
+  paused: readonly string[] = [],
+): Entry {
   if (entry.state !== 'open') return entry;
-  const verdict = verdictOf(entry, policy);
+  const verdict = verdictOf(entry, policy, paused);
   if (verdict === 'open') return entry;
   if (verdict === 'confirmed') {
     const confirmed = step(entry, 'confirmed');

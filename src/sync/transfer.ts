@@ -128,6 +128,11 @@ export async function deliver(
           ledger.record({ event: 'seen', uniqueId: entry.uniqueId, size: entry.size, at: now() });
         const { size: octets, sha256 } = message;
         ledger.record({ event: 'retrieved', uniqueId: entry.uniqueId, octets, sha256, at: now() });
+        // By the rules; what deliveries come to is told with their outcomes.
+        if (current.state === 'quarantined') {
+          tools.events.quarantined({ uniqueId: entry.uniqueId, size: octets, sha256 }, current.reason);
+          ledger.record({ event: 'quarantined', uniqueId: entry.uniqueId, reason: current.reason, at: now() });
+        }
       }
       // What is sent at once is written again before that; until then its server has it.
       if (due.length > 0) ledger.stage(written, current);
@@ -156,6 +161,8 @@ function dueDestinations(entry: Entry, { hold, policy, now, breakers }: Transfer
 /** Notes with the entry where the rules send it, so that its destinations are known before it is retrieved again. */
 function routed(entry: Entry, { header, size }: StoredMessage, { policy, now }: TransferTools): Entry {
   if (policy.routes === undefined || entry.state !== 'open') return entry;
+  // A person has said where it goes.
+  if (Object.values(entry.deliveries).some(({ state }) => state === 'waived')) return entry;
   const names = routedTo(policy.routes, header, size);
   if (names.length === 0) return step(entry, 'quarantined', { reason: 'no rule of deliverTo fits this message' });
   const due = newDelivery(now());

@@ -46,19 +46,24 @@ export function redirectsOf(entries: Iterable<Entry>): string[] {
   return [...names];
 }
 
-/** What the deliveries of an open entry come to. */
-export function verdictOf(entry: Entry, wants: Wants): Verdict {
+/**
+ * What the deliveries of an open entry come to.
+ * @param paused destinations that take nothing for now: an optional one of them is not waited for
+ */
+export function verdictOf(entry: Entry, wants: Wants, paused: readonly string[] = []): Verdict {
   const { optional = [], fallback = {} } = wants;
   const all = wantedBy(entry, wants);
   if (all.length === 0) return 'open';
   const names = all.filter((name) => !isReplaced(entry, name, fallback) && entry.deliveries[name]?.state !== 'waived');
   // Fallbacks in a circle, and each has rejected.
   if (names.length === 0) return 'quarantined';
-  const states = names.map((name) => ({ isOptional: optional.includes(name), record: entry.deliveries[name] }));
+  const states = names.map((name) => {
+    const record = entry.deliveries[name];
+    const isSpared = record?.state !== 'started' && paused.includes(name);
+    return { record, mayBeLeft: optional.includes(name) && (wasTried(record) || isSpared) };
+  });
   const anyConfirmed = states.some(({ record }) => record?.state === 'confirmed');
-  const isDone = states.every(
-    ({ isOptional, record }) => record?.state === 'confirmed' || (isOptional && anyConfirmed && wasTried(record)),
-  );
+  const isDone = states.every(({ mayBeLeft, record }) => record?.state === 'confirmed' || (mayBeLeft && anyConfirmed));
   if (isDone) return 'confirmed';
   const isOver = states.every(({ record }) => record?.state === 'confirmed' || record?.state === 'rejected');
   return isOver ? 'quarantined' : 'open';

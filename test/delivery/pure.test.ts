@@ -271,3 +271,15 @@ suite('webhook headers', () => {
     }
   });
 });
+
+test('a hostile Return-Path costs no more than its length', () => {
+  for (const value of [
+    `<${' '.repeat(200_000)}x`,
+    ' '.repeat(200_000),
+    `<${'a'.repeat(200_000)}>`,
+    '<'.repeat(200_000),
+  ])
+    assert.equal(originalReversePath([{ name: 'Return-Path', value }]) ?? '', '');
+  const path = originalReversePath([{ name: 'Return-Path', value: '  < jane@example.org >  (x)' }]);
+  assert.equal(path, 'jane@example.org');
+});

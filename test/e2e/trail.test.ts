@@ -316,6 +316,65 @@ suite('what a person sees and does', { concurrency: 2 }, () => {
     assert.match((await mailferry.run('log', '--message', 'bad')).stdout, /sent to archive instead by a person/);
   });
 
+  test('no rule fits: quarantined, told by log and trail, and sent on by a person', async (t) => {
+    const pop3 = await startPop3Server({}, t);
+    const hook = await startHttpSink();
+    t.after(() => hook.close());
+    const account = { host: '127.0.0.1', port: pop3.port, security: 'none', user: 'jane', password: 'secret' };
+    const archive = { type: 'webhook', url: hook.url, allowPrivate: true };
+    const mailferry = await Mailferry.create(t, {
+      destinations: { shop: archive, archive },
+      accounts: {
+        isp: {
+          ...account,
+          deliverTo: [{ if: { from: '*@shop.example' }, to: 'shop' }],
+          retention: 'delete',
+          firstPoll: 'deliver',
+        },
+      },
+    });
+    pop3.drop().add({ octets: GOOD, uniqueId: 'good' });
+    const first = await mailferry.run('sync');
+    assert.equal(first.code, 1);
+    assert.match(first.stderr, /message quarantined/);
+    assert.match((await mailferry.run('log')).stdout, /quarantined: no rule of deliverTo fits/);
+    assert.equal((await mailferry.run('messages', 'deliver', 'isp', 'good', '--to', 'archive')).code, 0);
+    assert.equal((await mailferry.run('sync')).code, 0);
+    assert.equal(hook.accepted.length, 1);
+    assert.deepEqual(pop3.drop().committed, ['good']);
+  });
+
+  test('an optional destination that is gone holds nothing up', async (t) => {
+    const pop3 = await startPop3Server({}, t);
+    const [gone, hook] = [await startHttpSink(), await startHttpSink()];
+    t.after(() => Promise.all([gone.close(), hook.close()]));
+    gone.when({ action: { status: 410 } });
+    const mailferry = await Mailferry.create(t, {
+      destinations: {
+        gone: { type: 'webhook', url: gone.url, allowPrivate: true },
+        hook: { type: 'webhook', url: hook.url, allowPrivate: true },
+      },
+      accounts: {
+        isp: {
+          host: '127.0.0.1',
+          port: pop3.port,
+          security: 'none',
+          user: 'jane',
+          password: 'secret',
+          deliverTo: [{ to: 'gone', optional: true }, 'hook'],
+          retention: 'delete',
+          firstPoll: 'deliver',
+        },
+      },
+    });
+    for (const id of ['one', 'two', 'three']) {
+      pop3.drop().add({ octets: GOOD.replace('good@', `${id}@`), uniqueId: id });
+      await mailferry.run('sync');
+    }
+    assert.deepEqual(pop3.drop().committed, ['one', 'two', 'three']);
+    assert.equal(hook.accepted.length, 3);
+  });
+
   test('sent elsewhere while its own destination is down; and to one that has left the config', async (t) => {
     const { mailferry, hook, inbox, pop3 } = await scene(t);
     inbox.when({ stage: 'connect', action: { reply: [421, '4.3.2 down'] } });

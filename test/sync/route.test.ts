@@ -22,6 +22,33 @@ function header(...lines: string[]): Buffer {
 }
 
 suite('rules of deliverTo', () => {
+  test('a sender is who the address says, not the name or a comment beside it', () => {
+    const goes = (...from: string[]): string[] =>
+      routedTo(
+        [route({ from: ['*@shop.example'] }, ['in'], ['out'])],
+        header(...from.map((each) => `From: ${each}`)),
+        1,
+      );
+    for (const forged of [
+      '"boss@shop.example" <evil@bad.example>',
+      'boss@shop.example <evil@bad.example>',
+      'evil@bad.example (boss@shop.example)',
+    ])
+      assert.deepEqual(goes(forged), ['out'], forged);
+    for (const real of ['"jane doe"@shop.example', 'x@bad.example, Jane <jane@SHOP.example>', '<jane@shop.example>'])
+      assert.deepEqual(goes(real), ['in'], real);
+  });
+
+  test('a hostile field costs no more than its length', () => {
+    for (const unit of ['a', '"', '(', '<', '@', 'a@b,', 'g:', '=?', ' '])
+      for (const field of ['From', 'To', 'Subject'])
+        routedTo(
+          [route({ from: ['*@x'], to: ['*@y'], subject: ['*a*b*c*'] }, ['in'])],
+          header(`${field}: ${unit.repeat(250_000 / unit.length)}`),
+          1,
+        );
+  });
+
   const mail = header(
     'From: "Shop, Inc." <Orders@Shop.example>',
     'To: jane@isp.example, club@isp.example',

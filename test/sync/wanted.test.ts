@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import * as fc from 'fast-check';
+import { compileRouting } from '../../src/config/rule.ts';
 import { newEntry } from '../../src/sync/entry.ts';
 import type { DeliveryRecord, Entry } from '../../src/sync/entry.ts';
 import { redirectsOf, verdictOf, wantedBy } from '../../src/sync/wanted.ts';
@@ -15,6 +16,27 @@ function entry(deliveries: Record<string, DeliveryRecord>): Entry {
 }
 
 suite('what the deliveries of a message come to', () => {
+  test('an optional destination that is paused is not waited for, unless it is at it', () => {
+    const wants: Wants = { deliverTo: ['opt', 'b'], optional: ['opt'] };
+    const verdict = (deliveries: Record<string, DeliveryRecord>): string =>
+      verdictOf(entry(deliveries), wants, ['opt']);
+    assert.equal(verdict({ b: record('confirmed') }), 'confirmed');
+    assert.equal(verdict({ b: record('confirmed'), opt: record('deferred', 0) }), 'confirmed');
+    assert.equal(verdict({ b: record('confirmed'), opt: record('started') }), 'open');
+    assert.equal(verdict({ b: record('deferred') }), 'open');
+    assert.equal(verdict({}), 'open', 'nobody has it');
+    assert.equal(verdictOf(entry({ opt: record('confirmed') }), wants, ['b']), 'open', 'b must have it');
+  });
+
+  test('what stands in for an optional destination is optional too, unless something else needs it', () => {
+    const optional = (...rules: Parameters<typeof compileRouting>[0]): readonly string[] =>
+      compileRouting(rules).optional;
+    const opt = { to: 'opt', optional: true, fallback: 'f' };
+    assert.deepEqual(optional(opt, 'b'), ['opt', 'f']);
+    assert.deepEqual(optional(opt, 'f'), ['opt']);
+    assert.deepEqual(optional(opt, { to: 'b', optional: false, fallback: 'f' }), ['opt']);
+  });
+
   const cases: [string, Wants, Record<string, DeliveryRecord>, string][] = [
     ['all confirmed', { deliverTo: ['a', 'b'] }, { a: record('confirmed'), b: record('confirmed') }, 'confirmed'],
     ['one waits', { deliverTo: ['a', 'b'] }, { a: record('confirmed'), b: record('deferred') }, 'open'],
