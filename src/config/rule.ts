@@ -30,13 +30,10 @@ export const ruleSchema = z.strictObject({
   if: conditionSchema.optional().meta({ description: 'Which messages; all that is given must fit. Left out: all.' }),
   to: namesSchema.meta({ description: 'Where these messages go.' }),
   else: namesSchema.optional().meta({ description: 'Where all others go.' }),
-  optional: z
-    .boolean()
-    .default(false)
-    .meta({
-      description:
-        'What `to` names does not hold up the delete, once another destination has confirmed; nor does its fallback.',
-    }),
+  optional: z.boolean().default(false).meta({
+    description:
+      'What `to` names does not hold up the delete, once another destination has confirmed; nor does its fallback.',
+  }),
   fallback: nameSchema
     .optional()
     .meta({ description: 'The destination that is used where those of `to` reject a message.' }),
