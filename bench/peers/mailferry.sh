@@ -7,7 +7,7 @@ mailferry() { node "$root/src/main.ts" --config "$WORKDIR/mailferry.yaml" "$@"; 
 if [ "$PHASE" = prime ]; then
   {
     echo "dataDir: $WORKDIR/data"
-    echo 'concurrency: 200'
+    echo 'concurrency: 400'
     echo 'destinations:'
     if [ "$SINK" = http ]; then
       echo "  out: { type: webhook, url: '$HTTP_URL', format: raw, allowPrivate: true, concurrency: $parallel }"

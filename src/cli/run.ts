@@ -5,8 +5,8 @@ import { openAlerts } from '../alerting.ts';
 import { awaitEngine } from '../app.ts';
 import { explainProblem } from '../config/explain.ts';
 import { Failure, reasonOf } from '../failure.ts';
+import { tidy } from '../ops/footprint.ts';
 import { Heartbeat, readHealth } from '../ops/heartbeat.ts';
-import { openHttp } from '../ops/http.ts';
 import type { HttpFace } from '../ops/http.ts';
 import { collectStatus } from '../ops/status.ts';
 import { Workers } from '../queue/workers.ts';
@@ -68,6 +68,7 @@ async function runWorker(loaded: Loaded, reload: Reload, context: Context): Prom
       face = await serve(engine, reload, events);
       events.started({ accounts: config.accounts.size, destinations: config.destinations.size, version: VERSION });
       alerts.start();
+      tidy();
       reload.begin(worker, events, () => void workers.beat());
       await aborted(context.stop);
       events.stopping(String(context.stop.reason ?? 'stop'));
@@ -93,6 +94,8 @@ async function runWorker(loaded: Loaded, reload: Reload, context: Context): Prom
 async function serve(engine: Engine, reload: Reload, events: ProcessEvents): Promise<HttpFace | undefined> {
   const { store, config } = engine;
   if (!config.http) return undefined;
+  // Loaded where it is used: an HTTP server is 4 MB of Node's.
+  const { openHttp } = await import('../ops/http.ts');
   const face = await openHttp(config.http, {
     health: async () => await readHealth(config.dataDir, Date.now()),
     status: async () => await collectStatus(store.redis, [...engine.config.accounts.values()], readStates),

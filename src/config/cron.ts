@@ -1,6 +1,7 @@
 /** Cron expressions as the npm package `cron` understands them: what it accepts here is what runs later. */
 
-import { CronTime } from 'cron';
+import type { CronTime } from 'cron';
+import { cronTime } from '../cron-time.ts';
 import { reasonOf } from '../failure.ts';
 import { nearest } from './suggest.ts';
 import { printable } from '../untrusted.ts';
@@ -19,7 +20,7 @@ const FORM = 'write five fields: minute hour day-of-month month day-of-week, suc
 export function refuseSchedule(expression: string): Refusal | undefined {
   let time: CronTime;
   try {
-    time = new CronTime(expression, 'UTC');
+    time = cronTime(expression, 'UTC');
   } catch (thrown) {
     return { message: `is no cron expression (${printable(reasonOf(thrown), 80)})`, remedy: FORM };
   }
@@ -54,7 +55,7 @@ function leastGap(time: CronTime): number {
 /** Why `name` is no time zone; undefined if it is one. */
 export function refuseTimezone(name: string): Refusal | undefined {
   try {
-    new CronTime('* * * * *', name).sendAt();
+    cronTime('* * * * *', name).sendAt();
     return undefined;
   } catch {
     // all it says is that the zone is invalid

@@ -3,7 +3,7 @@
  * destination that hangs for ever holds up its own deliveries only, and each of those only for its time.
  */
 
-import { withDeadline } from './deadline.ts';
+import { onAbort, withDeadline } from './deadline.ts';
 import type { Delivery, Destination, Outcome } from './destination.ts';
 
 /**
@@ -59,14 +59,11 @@ export class Gate {
     return new Promise<boolean>((resolve) => {
       const settle = (entered: boolean): void => {
         this.#waiters.delete(settle);
-        signal.removeEventListener('abort', abort);
+        unfollow();
         resolve(entered);
       };
-      const abort = (): void => {
-        settle(false);
-      };
+      const unfollow = onAbort(signal, () => settle(false));
       this.#waiters.add(settle);
-      signal.addEventListener('abort', abort, { once: true });
     });
   }
 

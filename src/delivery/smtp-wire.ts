@@ -163,11 +163,16 @@ export class Wire {
     const line = decode(octets).trimEnd();
     this.#size += octets.length + 1;
     if (line === '' || this.#lost !== undefined) return;
-    this.#lines.push(line);
-    if (/^\d{3}-/.test(line)) return;
-    const text = this.#lines.join('\n');
+    if (line[3] === '-' && /^\d{3}-/.test(line)) {
+      this.#lines.push(line);
+      return;
+    }
+    let text = line;
+    if (this.#lines.length > 0) {
+      text = [...this.#lines, line].join('\n');
+      this.#lines = [];
+    }
     const reply = { code: codeOf(text), text };
-    this.#lines = [];
     this.#size = 0;
     this.#replies.push(reply);
     if (this.#replies.length > REPLIES_AHEAD) this.end('the server sent replies that nobody asked for');

@@ -34,8 +34,8 @@ import { receivedField } from './trace.ts';
 
 // Servers hang up on an idle client after five minutes (RFC 5321 §4.5.3.2.7), busy ones much sooner.
 const IDLE_TIMEOUT = 20_000;
-// Servers limit the messages of a connection, Postfix and Exchange among them; none that we know to fewer than this.
-const TRANSACTIONS = 50;
+// Servers limit the messages of a connection; those that we know do not to fewer than this, and say 421 where they do.
+const TRANSACTIONS = 100;
 /** For so long a place that answered is asked before those that the config names first. Milliseconds. */
 const STAY = 5 * 60_000;
 
@@ -78,8 +78,10 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
     try {
       const prepared = await prepare(config, context, delivery, recipients);
       const report = await attempt(prepared, delivery);
-      const named = (replies: ReadonlyMap<string, Reply>): Map<string, Reply> =>
-        new Map([...replies].map(([to, reply]) => [prepared.names.get(to) ?? to, reply]));
+      const named = (replies: ReadonlyMap<string, Reply>): ReadonlyMap<string, Reply> =>
+        replies.size === 0
+          ? replies
+          : new Map([...replies].map(([to, reply]) => [prepared.names.get(to) ?? to, reply]));
       return outcomeOf(recipients, report.ending, named(report.refused), named(report.settled));
     } catch (error) {
       if (!(error instanceof Failure)) throw error;

@@ -31,6 +31,10 @@ export function isWeak(fingerprint: string): boolean {
 }
 
 function digest(fields: readonly HeaderField[]): string {
-  const lines = fields.map(({ name, value }) => `${name.toLowerCase()}:${value.replace(/[ \t]+/g, ' ')}\n`);
+  const lines = fields.map(({ name, value }) => `${name.toLowerCase()}:${withSingleBlanks(value)}\n`);
   return hash('sha256', lines.join(''), 'base64url').slice(0, 22);
+}
+
+function withSingleBlanks(value: string): string {
+  return /\t|  /.test(value) ? value.replace(/[ \t]+/g, ' ') : value;
 }

@@ -10,7 +10,7 @@ export interface HeaderField {
   readonly value: string;
 }
 
-const FIELD = /^([\x21-\x39\x3b-\x7e]+)[ \t]*:(.*)$/s;
+const NAME = /^[\x21-\x39\x3b-\x7e]+$/;
 
 /**
  * Finds where the header ends.
@@ -25,13 +25,34 @@ export function endOfHeader(octets: Buffer): number {
 /** The fields of a header block in their order. Lines that are no field (a broken header) are passed over. */
 export function headerFields(header: Buffer): HeaderField[] {
   const fields: HeaderField[] = [];
-  const unfolded = header.toString('latin1').replace(/\r?\n(?=[ \t])/g, '');
-  for (const line of unfolded.split(/\r?\n/)) {
-    if (line === '') break;
-    const match = FIELD.exec(line);
-    if (match?.[1] !== undefined && match[2] !== undefined) fields.push({ name: match[1], value: match[2].trim() });
+  const text = header.toString('latin1');
+  for (let from = 0, to = 0; from < text.length; from = to + 1) {
+    to = endOfLine(text, from);
+    let isFolded = false;
+    while (text[to + 1] === ' ' || text[to + 1] === '\t') {
+      to = endOfLine(text, to + 1);
+      isFolded = true;
+    }
+    if (to === from || (to === from + 1 && text[from] === '\r' && to < text.length)) break;
+    const line = text.slice(from, to);
+    const field = fieldIn(isFolded ? line.replace(/\r?\n/g, '') : line);
+    if (field) fields.push(field);
   }
   return fields;
+}
+
+function fieldIn(line: string): HeaderField | undefined {
+  const colon = line.indexOf(':');
+  let end = colon;
+  while (line[end - 1] === ' ' || line[end - 1] === '\t') end -= 1;
+  const name = line.slice(0, Math.max(0, end));
+  return NAME.test(name) ? { name, value: line.slice(colon + 1).trim() } : undefined;
+}
+
+/** Where the line feed is, or the end. */
+function endOfLine(text: string, from: number): number {
+  const at = text.indexOf('\n', from);
+  return at < 0 ? text.length : at;
 }
 
 /** The value of the first field of that name, in any case of letters. */

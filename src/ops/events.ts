@@ -70,6 +70,8 @@ export class AccountEvents {
   }
 
   delivered(message: MessageFields, destination: string, said: string, attempt: number): void {
+    // The most frequent of all.
+    if (!this.#parent.isLevelEnabled('info')) return;
     this.#log.info({ ...escaped(message), destination, said: printable(said), attempt }, 'delivered');
   }
 

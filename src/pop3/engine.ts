@@ -100,8 +100,9 @@ export class Engine {
       this.#unsent.push(waiting(command, encodeCommand(command), resolve, reject));
       if (this.#flushing) return;
       this.#flushing = true;
-      // All commands of one turn go in one write.
-      queueMicrotask(() => this.#flush());
+      // All commands of one turn go in one write: where answers are awaited, also those that are sent a few promises later.
+      if (this.#awaited.length === 0) queueMicrotask(() => this.#flush());
+      else process.nextTick(() => this.#flush());
     });
   }
 

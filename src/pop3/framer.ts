@@ -44,14 +44,22 @@ export class Framer {
    * @throws FramingError if it is longer than `LINE_LIMIT`
    */
   readLine(): Buffer | undefined {
+    const data = this.#data;
     const from = this.#at;
-    const end = this.#data.indexOf(LF, from);
-    if ((end < 0 ? this.#data.length : end) - from > LINE_LIMIT) {
+    const end = data.indexOf(LF, from);
+    if ((end < 0 ? data.length : end) - from > LINE_LIMIT) {
       throw new FramingError(`a reply line of more than ${LINE_LIMIT} octets`);
     }
     if (end < 0) return undefined;
-    this.#at = end + 1;
-    return this.#data.subarray(from, end > from && this.#data[end - 1] === CR ? end - 1 : end);
+    this.#goOn(end + 1);
+    return data.subarray(from, end > from && data[end - 1] === CR ? end - 1 : end);
+  }
+
+  /** A chunk that was given away is not kept any longer: there may be thousands of sessions. */
+  #goOn(at: number): void {
+    const isOver = at === this.#data.length;
+    this.#at = isOver ? 0 : at;
+    if (isOver) this.#data = EMPTY;
   }
 
   /** To be called before the first `readMessage` of each message. */
@@ -72,7 +80,7 @@ export class Framer {
       if (verdict === 'more') return false;
       this.#lineStart = false;
       if (verdict === 'end') {
-        this.#at = from + 3;
+        this.#goOn(from + 3);
         return true;
       }
       if (verdict === 'stuffed') from += 1;
@@ -94,7 +102,7 @@ export class Framer {
         this.#at = at;
       } else if (verdict === 'end') {
         end = at + 2;
-        this.#at = at + 5;
+        this.#goOn(at + 5);
         ended = true;
       } else {
         search = at + 3;

@@ -141,6 +141,7 @@ export function withSharedLimit(destination: Destination, slots: Slots, most: ()
     check: async (signal) => await destination.check(signal),
     close: async () => await destination.close(),
     async deliver(delivery: Delivery) {
+      if (most() === undefined) return await destination.deliver(delivery);
       let slot: Slot | undefined;
       const mayBegin = async (): Promise<boolean> => {
         const limit = most();

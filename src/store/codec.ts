@@ -1,4 +1,7 @@
-/** Entries as they lie in Redis: JSON arrays without names, since an account may have a million of them. */
+/**
+ * Entries as they lie in Redis: JSON arrays without names; and shorter than that, a few characters, where a message needs nothing
+ * any more, since an account may have a million of those.
+ */
 
 import type { DeliveryRecord, Entry, EntryState, RecipientRecord } from '../sync/entry.ts';
 
@@ -55,15 +58,38 @@ export function isSettled(entry: Entry): boolean {
 
 /** All entries of one unique-id as one value. */
 export function encodeGroup(entries: readonly Entry[]): string {
+  const [only] = entries;
+  if (only && entries.length === 1 && isSettled(only) && isPlain(only)) return encodeShort(only);
   return JSON.stringify([VERSION, ...entries.map(pack)]);
 }
 
 /** @throws SyntaxError if the value is none of ours: a ledger that cannot be read must never look empty */
 export function decodeGroup(uniqueId: string, value: string): Entry[] {
+  if (!value.startsWith('[')) return [decodeShort(uniqueId, value)];
   const [version, ...packed] = JSON.parse(value) as [number, ...Packed[]];
   if (version !== VERSION)
     throw new SyntaxError(`ledger entry of version ${String(version)}, this program knows ${VERSION}`);
   return packed.map((each) => unpack(uniqueId, each));
+}
+
+/**
+ * What a settled message is known by: its state, fingerprint, hash, copy, size and the second it was first seen in, numbers to the
+ * base of 36 and the size counted from -1.
+ */
+const SHORT = /^([a-z])([^,]*),([^,]*),([0-9a-z]+),([0-9a-z]+),([0-9a-z]+)$/;
+
+function isPlain({ fingerprint, sha, size }: Entry): boolean {
+  return !`${fingerprint}${sha}`.includes(',') && size >= -1;
+}
+
+function encodeShort({ state, fingerprint, sha, copy, size, firstSeen }: Entry): string {
+  const seen = Math.floor(firstSeen / 1000);
+  return `${STATE_CODES[state]}${fingerprint},${sha},${copy.toString(36)},${(size + 1).toString(36)},${seen.toString(36)}`;
+}
+
+function decodeShort(uniqueId: string, value: string): Entry {
+  const [, code = '', fingerprint = '', sha = '', copy = '', size = '', seen = ''] = SHORT.exec(value) ?? [];
+  return unpack(uniqueId, [code, fingerprint, parseInt(copy, 36), sha, parseInt(size, 36) - 1, parseInt(seen, 36)]);
 }
 
 function pack(entry: Entry): Packed {
@@ -76,9 +102,7 @@ function pack(entry: Entry): Packed {
     Math.floor(entry.firstSeen / 1000),
   ];
   if (isSettled(entry)) return head;
-  const deliveries = Object.fromEntries(
-    Object.entries(entry.deliveries).map(([name, record]) => [name, packDelivery(record)]),
-  );
+  const deliveries = mapValues(entry.deliveries, packDelivery);
   const { reason, retrieval, absences, absentSince } = entry;
   head.push([deliveries, reason, retrieval.failures, retrieval.next, absences, absentSince]);
   return head;
@@ -96,7 +120,7 @@ function unpack(uniqueId: string, [code, fingerprint, copy, sha, size, firstSeen
     size,
     firstSeen: firstSeen * 1000,
     state,
-    deliveries: Object.fromEntries(Object.entries(deliveries).map(([name, record]) => [name, unpackDelivery(record)])),
+    deliveries: mapValues(deliveries, unpackDelivery),
     reason,
     retrieval: { failures, next },
     absences,
@@ -117,4 +141,10 @@ function unpackDelivery(packed: PackedDelivery): DeliveryRecord {
   const state = DELIVERY_STATES.get(code) as DeliveryRecord['state'] | undefined;
   if (!state) throw new SyntaxError('ledger delivery in an unknown state');
   return { state, attempt, at, next, since, inDoubt, said, recipients };
+}
+
+function mapValues<A, B>(record: Readonly<Record<string, A>>, map: (value: A) => B): Record<string, B> {
+  const mapped: Record<string, B> = {};
+  for (const name of Object.keys(record)) mapped[name] = map(record[name] as A);
+  return mapped;
 }

@@ -118,6 +118,9 @@ class Place {
       appendfsync: 'always',
       save: '',
       'maxmemory-policy': 'noeviction',
+      // What is known of an account's settled messages is read seldom: up to so many take half of the memory. (The name also
+      // serves Redis 6; later ones say listpack.)
+      'hash-max-ziplist-entries': '1024',
       daemonize: 'no',
     };
     // A group of its own: Ctrl-C on the terminal must end us first.

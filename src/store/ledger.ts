@@ -16,6 +16,7 @@ import { isQuiet } from '../sync/plan.ts';
 import type { Policy } from '../sync/plan.ts';
 import { encodeTrailEvent, TRAIL_LIMITS } from '../sync/trail.ts';
 import type { TrailEvent, TrailLimits } from '../sync/trail.ts';
+import { printable } from '../untrusted.ts';
 import { decodeGroup, encodeGroup, isSettled } from './codec.ts';
 import { accountKeys } from './keys.ts';
 import type { AccountKeys } from './keys.ts';
@@ -31,8 +32,13 @@ const CHUNK = 2000;
 const ATTEMPTS = 60;
 const NEVER: AbortSignal = new AbortController().signal;
 
-/** A group that is open, settled or gone; the account's state; a line of the trail. See the script. */
-type Operation = readonly [operation: 'o' | 's' | 'x' | 'a' | 't', field: string, value: string];
+/** As the script takes it: a group that is open, settled or gone; the account's state; a line of the trail. */
+function operation(letter: 'o' | 's' | 'x' | 'a' | 't', field: string, value: string): string {
+  // Neither unique-ids, which were lines once, nor JSON can hold one.
+  if (field.includes('\n') || value.includes('\n'))
+    throw new TypeError(`a line end in the ledger: ${printable(field)}`);
+  return `${letter}${field}\n${value}\n`;
+}
 
 /** What a listing looks like beside the ledger: the plan's input. */
 export interface Comparison {
@@ -62,7 +68,7 @@ export class Ledger {
   /** Those that can wait until something else is written of them, or the state is. */
   readonly #staged = new Set<string>();
   #stateDirty = false;
-  #events: Operation[] = [];
+  #events: string[] = [];
   #writing: Promise<void> | undefined;
   #next: { promise: Promise<void>; resolve: () => void; reject: (reason: unknown) => void } | undefined;
   #failed: LedgerFailure | undefined;
@@ -194,10 +200,10 @@ export class Ledger {
   }
 
   /** Replaces an entry (or adds one, without `before`). Resolves when it is durable. */
-  async put(before: Entry | undefined, after: Entry): Promise<void> {
+  put(before: Entry | undefined, after: Entry): Promise<void> {
     this.#replace(before, after);
     this.#dirty.add(after.uniqueId);
-    await this.flushed();
+    return this.flushed();
   }
 
   /** As `put`, for what another write of the same entry follows at once: it need not be durable before that. */
@@ -227,22 +233,24 @@ export class Ledger {
 
   /** Adds to the trail, with the next write. */
   record(event: TrailEvent): void {
-    this.#events.push(['t', '', encodeTrailEvent(event)]);
+    this.#events.push(operation('t', '', encodeTrailEvent(event)));
   }
 
   /** Resolves when everything so far is durable. @throws LedgerFailure if it cannot become so */
-  async flushed(): Promise<void> {
-    if (this.#failed) throw this.#failed;
-    if (this.#dirty.size === 0 && !this.#stateDirty && this.#events.length === 0) {
-      await this.#writing;
-      // What was under way may have failed just now.
-      if (this.#failed) throw this.#failed;
-      return;
-    }
+  flushed(): Promise<void> {
+    if (this.#failed) return Promise.reject(this.#failed);
+    if (this.#dirty.size === 0 && !this.#stateDirty && this.#events.length === 0) return this.#written();
+    // One promise for all that goes with one write.
     this.#next ??= Promise.withResolvers<void>();
     const { promise } = this.#next;
     this.#writing ??= this.#writeAll();
-    await promise;
+    return promise;
+  }
+
+  async #written(): Promise<void> {
+    await this.#writing;
+    // What was under way may have failed just now.
+    if (this.#failed) throw this.#failed;
   }
 
   #replace(before: Entry | undefined, after: Entry): void {
@@ -262,17 +270,17 @@ export class Ledger {
   }
 
   /** What is to be written now. Of a group that changed more than once, its last form alone. */
-  #take(): Operation[] {
-    const operations: Operation[] = [];
+  #take(): string[] {
+    const operations: string[] = [];
     for (const uniqueId of this.#dirty) {
       this.#staged.delete(uniqueId);
       const open = this.#open.get(uniqueId);
       const settled = open ? undefined : this.#read.get(uniqueId);
-      if (open) operations.push(['o', uniqueId, encodeGroup(open)]);
-      else if (settled) operations.push(['s', uniqueId, encodeGroup(settled)]);
-      else operations.push(['x', uniqueId, '']);
+      if (open) operations.push(operation('o', uniqueId, encodeGroup(open)));
+      else if (settled) operations.push(operation('s', uniqueId, encodeGroup(settled)));
+      else operations.push(operation('x', uniqueId, ''));
     }
-    if (this.#stateDirty) operations.push(['a', 'account', JSON.stringify(this.#state)]);
+    if (this.#stateDirty) operations.push(operation('a', 'account', JSON.stringify(this.#state)));
     // There may be a million: too many for the arguments of a call.
     for (const event of this.#events) operations.push(event);
     this.#dirty = new Set();
@@ -286,9 +294,9 @@ export class Ledger {
     await nextTurn();
     while (this.#next !== undefined) {
       const { resolve, reject } = this.#next;
-      const operations = this.#take();
       this.#next = undefined;
       try {
+        const operations = this.#take();
         for (let start = 0; start < operations.length; start += BATCH)
           await this.#write(operations.slice(start, start + BATCH));
         resolve();
@@ -302,12 +310,12 @@ export class Ledger {
     this.#writing = undefined;
   }
 
-  async #write(operations: readonly Operation[]): Promise<void> {
+  async #write(operations: readonly string[]): Promise<void> {
     const { fence, open, settled, state, trail } = this.#keys;
     this.#serial += 1;
     const { events, keep } = this.#trail;
-    const fixed = [fence, open, settled, state, trail, this.#lease.token, this.#serial, events, keep];
-    const parameters = [...fixed, ...operations.flat()];
+    const keys = [fence, open, settled, state, trail];
+    const parameters = [...keys, this.#lease.token, this.#serial, events, keep, operations.join('')];
     for (let failures = 1; ; failures += 1) {
       try {
         await unlessAborted(runScript(this.#redis, WRITE, parameters), this.#giveUp);

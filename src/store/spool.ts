@@ -8,7 +8,7 @@ import type { Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import type { FileHandle, FileReadResult } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, sep } from 'node:path';
 import { Readable } from 'node:stream';
 import { Failure, reasonOf } from '../failure.ts';
 import { endOfHeader, HEADER_LIMIT } from '../mail/header.ts';
@@ -50,7 +50,7 @@ export class Spool {
   /** A place for one message that is about to be retrieved. */
   receive(): Receiver {
     serial += 1;
-    return new Receiver(join(this.#folder, `${process.pid}-${LIFE}-${serial}`));
+    return new Receiver(`${this.#folder}${sep}${process.pid}-${LIFE}-${serial}`);
   }
 }
 

@@ -1,7 +1,8 @@
 /** When accounts are polled. Accounts that share a schedule are spread over a while, each always by the same amount. Pure. */
 
 import { createHash } from 'node:crypto';
-import { CronTime } from 'cron';
+import type { CronTime } from 'cron';
+import { cronTime } from '../cron-time.ts';
 
 /** Accounts that share a cron expression start within this time behind it: half of the least that lies between two of its times. */
 const SPREAD = 30_000;
@@ -30,7 +31,7 @@ export function offsetOf(account: string, within: number): number {
  * @throws CronError if the expression or the timezone is none
  */
 export function nextCronTime(expression: string, timezone: string | undefined, account: string, after: number): number {
-  const time = timezone === undefined ? new CronTime(expression) : new CronTime(expression, timezone);
+  const time = cronTime(expression, timezone);
   const offset = offsetOf(account, namesSeconds(expression) ? SPREAD_OF_SECONDS : SPREAD);
   // The first time whose turn, behind the offset, is still to come.
   return next(time, after - offset) + offset;

@@ -173,10 +173,9 @@ export class Session {
   async #room(weight: Weight): Promise<boolean> {
     if (!this.#isOver() && this.#hasRoom(weight)) return true;
     // Full. What follows is asked for together once a part has left: one write and not one a message.
-    while (!this.#isOver() && !(this.#hasRoom(weight) && this.#window.isRelaxed)) {
-      if (!(await this.#window.changed(GRACE, this.#stop))) return !this.#isOver() && this.#hasRoom(weight);
-    }
-    return !this.#isOver();
+    const isReady = (): boolean => this.#isOver() || (this.#window.isRelaxed && this.#hasRoom(weight));
+    const waited = await this.#window.until(isReady, GRACE, this.#stop);
+    return !this.#isOver() && (waited || this.#hasRoom(weight));
   }
 
   #hasRoom(weight: Weight): boolean {
@@ -210,9 +209,8 @@ export class Session {
 
   /** Waits for what runs, as long as it goes on within the grace. */
   async #wait(): Promise<void> {
-    while (this.#running.size > 0 && this.#broken === undefined) {
-      if (!(await this.#window.changed(GRACE, this.#tools.hardStop))) return;
-    }
+    const isReady = (): boolean => this.#running.size === 0 || this.#broken !== undefined;
+    await this.#window.until(isReady, GRACE, this.#tools.hardStop);
   }
 
   #start(retrieval: Retrieval, weight: Weight): void {

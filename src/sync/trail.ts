@@ -39,7 +39,10 @@ export const TRAIL_LIMITS: TrailLimits = { events: 10_000, keep: 90 * 24 * 60 * 
 
 /** An event as one value. Words of others are made printable here once more: none may depend on who wrote them down. */
 export function encodeTrailEvent(event: TrailEvent): string {
-  if ('said' in event) return JSON.stringify({ ...event, said: printable(event.said) });
+  if ('said' in event) {
+    const said = printable(event.said);
+    return JSON.stringify(said === event.said ? event : { ...event, said });
+  }
   if ('reason' in event) return JSON.stringify({ ...event, reason: printable(event.reason, 600) });
   return JSON.stringify(event);
 }

@@ -19,8 +19,11 @@ export interface Wants {
 export type Verdict = 'open' | 'confirmed' | 'quarantined';
 
 /** The destinations that the entry goes to, with those fallbacks that have become due. */
-export function wantedBy(entry: Entry, wants: Wants): string[] {
+export function wantedBy(entry: Entry, wants: Wants): readonly string[] {
   const { deliverTo, routed = false, fallback = {} } = wants;
+  // Nearly always: all go on as the config says.
+  if (!routed && !Object.values(entry.deliveries).some(({ state }) => state === 'waived' || state === 'rejected'))
+    return deliverTo;
   const recorded = deliverTo.filter((name) => entry.deliveries[name] !== undefined);
   const names = routed && recorded.length > 0 ? recorded : [...deliverTo];
   // A person may have sent it elsewhere instead, to whatever the config has.

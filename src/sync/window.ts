@@ -11,7 +11,7 @@ export class Window {
   #limits: WindowLimits;
   #messages = 0;
   #octets = 0;
-  #waiting: (() => void)[] = [];
+  readonly #looking = new Set<() => void>();
 
   constructor(limits: WindowLimits) {
     this.#limits = limits;
@@ -51,26 +51,30 @@ export class Window {
   }
 
   #wake(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const wake of waiting) wake();
+    for (const look of this.#looking) look();
   }
 
   /**
-   * Waits for the next `leave`, or other limits.
-   * @returns false if none came within `milliseconds`, or `signal` aborted
+   * Waits until it is `ready`, asked at each `leave` and when the limits change.
+   * @returns false if none of these came for `milliseconds`, or `signal` aborted
    */
-  async changed(milliseconds: number, signal: AbortSignal): Promise<boolean> {
+  async until(ready: () => boolean, milliseconds: number, signal: AbortSignal): Promise<boolean> {
+    if (ready()) return true;
     if (signal.aborted) return false;
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const giveUp = (): void => resolve(false);
     const timer = setTimeout(giveUp, milliseconds);
+    const look = (): void => {
+      timer.refresh();
+      if (ready()) resolve(true);
+    };
     signal.addEventListener('abort', giveUp, { once: true });
-    this.#waiting.push(() => resolve(true));
+    this.#looking.add(look);
     try {
       return await promise;
     } finally {
       clearTimeout(timer);
+      this.#looking.delete(look);
       signal.removeEventListener('abort', giveUp);
     }
   }
