@@ -33,6 +33,8 @@ import type { WindowLimits } from './sync/window.ts';
 
 /** How long what is in flight may take after a signal to stop, before it is cut off. Milliseconds. */
 const STOP_GRACE = 25_000;
+/** Listed messages that are compared with ledgers at a time, some 1.5 KB each, while further accounts wait. */
+const LISTED = 50_000;
 
 export interface Store {
   readonly redis: Redis;
@@ -208,7 +210,11 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
     holds,
     markers: new Markers(store.redis, config.dataDir),
     spool,
-    budget: { memory: new Window(octets(config.memoryBudget)), spool: new Window(octets(config.spoolBudget)) },
+    budget: {
+      memory: new Window(octets(config.memoryBudget)),
+      spool: new Window(octets(config.spoolBudget)),
+      listed: new Window(octets(LISTED)),
+    },
     breakers,
     deliveryBackoff: options.deliveryBackoff ?? DELIVERY_BACKOFF,
     events,

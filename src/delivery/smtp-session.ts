@@ -138,7 +138,7 @@ export class SmtpSession {
     const before = this.#running;
     const { promise: running, resolve: end } = Promise.withResolvers<void>();
     this.#running = running;
-    const cut = Promise.withResolvers<TransactionReport>();
+    const cut = before && Promise.withResolvers<TransactionReport>();
     let isBehind = before !== undefined;
     let isCut = false;
     void before?.then(() => {
@@ -148,7 +148,7 @@ export class SmtpSession {
     const abort = (): void => {
       isCut = isBehind;
       // Nothing of the message can have been sent: its turn comes with the answers to the one before.
-      if (isBehind) cut.resolve(nothingSent(reasonOf(signal.reason)));
+      if (isBehind) cut?.resolve(nothingSent(reasonOf(signal.reason)));
       else wire.end(reasonOf(signal.reason));
     };
     signal.addEventListener('abort', abort, { once: true });
@@ -156,7 +156,7 @@ export class SmtpSession {
     try {
       const peer = { extensions: this.extensions, lmtp: this.protocol === 'LMTP' };
       const whole = transact(wire, request, peer, before);
-      const report = before === undefined ? await whole : await Promise.race([whole, cut.promise]);
+      const report = await (cut ? Promise.race([whole, cut.promise]) : whole);
       const { kind } = report.ending;
       // A server that answered amid the message may take the rest of it for commands: never write another octet to it.
       if (!isCut && kind !== 'accepted' && (kind !== 'refused' || progress.started)) wire.end('the transaction broke');

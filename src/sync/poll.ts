@@ -33,6 +33,8 @@ import { redirectsOf, waitingOf } from './wanted.ts';
 
 /** When what is due already, and was not done, is tried again. Milliseconds. */
 const SOON = 5000;
+/** How long the plans of other accounts are waited for while none gets ready. Milliseconds. */
+const PLANNED = 10_000;
 
 export interface PollTools {
   readonly openSession: (account: AccountConfig, signal: AbortSignal, remembered?: Remembered) => Promise<Pop3Client>;
@@ -143,13 +145,14 @@ class Visit {
       if (seen?.kind === 'unchanged') return await this.#idle(session);
       const isGrown = seen?.kind === 'grown' && (await this.#hold.ledger.knowsNone(seen.survey.rows));
       const found = isGrown ? seen.survey : await survey(session, this.#began);
-      const todo = await this.#plan(session, found);
+      const todo = await this.#tools.budget.listed.within(found.rows.length, PLANNED, this.#tools.hardStop, async () =>
+        this.#planned(session as Pop3Client, found, state),
+      );
       if (this.#options.dryRun) {
         // However it ends, nothing was marked.
         await session.quit().catch(() => undefined);
         return { outcome: 'planned', plan: todo };
       }
-      await this.#write(todo, state);
       transfer = new Session(
         session,
         this.#transferTools(),
@@ -197,6 +200,12 @@ class Visit {
     await ledger.saveState({ ...this.#success(notBefore, session) });
     this.#events.polled(summary, this.#tools.now() - this.#began);
     return { outcome: 'done', summary, next: ledger.state.next, background: undefined };
+  }
+
+  async #planned(session: Pop3Client, found: Survey, state: AccountState): Promise<Plan> {
+    const todo = await this.#plan(session, found);
+    if (!this.#options.dryRun) await this.#write(todo, state);
+    return todo;
   }
 
   async #plan(session: Pop3Client, found: Survey): Promise<Plan> {

@@ -38,6 +38,8 @@ export interface Budget {
   readonly memory: Window;
   /** Octets of large messages on the disk. */
   readonly spool: Window;
+  /** Messages of listings that are being compared with their ledgers, each for an octet. */
+  readonly listed: Window;
 }
 
 /** What one message takes, in octets. */

@@ -11,7 +11,7 @@ import type { StoredMessage } from '../mail/message.ts';
 import type { AccountEvents } from '../ops/events.ts';
 import type { Breakers, Pass } from '../store/breakers.ts';
 import { entryKey, newDelivery, newEntry, startDelivery, step, withDelivery } from './entry.ts';
-import type { Entry } from './entry.ts';
+import type { DeliveryRecord, Entry } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { matchGroup } from './identity.ts';
 import { decide } from './plan.ts';
@@ -202,11 +202,7 @@ async function attempt(
     idempotencyKey: idempotencyKey(lease.account, entry, name),
     attempt: (record?.attempt ?? 0) + 1,
     firstSeen: new Date(entry.firstSeen),
-    settled: new Set(
-      Object.entries(record?.recipients ?? {})
-        .filter(([, { kind }]) => kind === 'confirmed' || kind === 'rejected')
-        .map(([address]) => address),
-    ),
+    settled: settledOf(record),
     async mayBegin() {
       // Asked only now: the destination may have been paused while this delivery waited for its turn.
       turn.pass = await breakers.enter(name);
@@ -239,6 +235,17 @@ async function attempt(
   }
   await breakers.end(pass, signOf(outcome), outcome.said);
   note(key, name, outcome, message, tools, tally);
+}
+
+const NOBODY: ReadonlySet<string> = new Set();
+
+/** The recipients that need no further attempt. */
+function settledOf(record: DeliveryRecord | undefined): ReadonlySet<string> {
+  if (record === undefined || Object.keys(record.recipients).length === 0) return NOBODY;
+  const settled = Object.entries(record.recipients).filter(
+    ([, { kind }]) => kind === 'confirmed' || kind === 'rejected',
+  );
+  return new Set(settled.map(([address]) => address));
 }
 
 /**

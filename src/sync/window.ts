@@ -44,6 +44,22 @@ export class Window {
     this.#wake();
   }
 
+  /**
+   * Does some work once there is room for it; or when nothing has left for `milliseconds`, or `signal` aborts: who waits here
+   * must not wait for ever because somebody else does.
+   */
+  async within<T>(octets: number, milliseconds: number, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    // Several may have been told of the same room.
+    for (let goesOn = true; goesOn && !this.hasRoom(octets);)
+      goesOn = await this.until(() => this.hasRoom(octets), milliseconds, signal);
+    this.enter(octets);
+    try {
+      return await work();
+    } finally {
+      this.leave(octets);
+    }
+  }
+
   /** Other limits from here on; what has entered stays. */
   resize(limits: WindowLimits): void {
     this.#limits = limits;
