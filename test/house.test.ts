@@ -15,7 +15,7 @@ const EDGES: Readonly<Record<string, string>> = {
   cli: '*',
   config: 'examine files folder generate load read-bounded reveal run source watch',
   delivery:
-    'content deadline dial http-connector http-tunnel imap limited lmtp maildir open pool smtp smtp-errors smtp-session smtp-transaction smtp-wire ' +
+    'content deadline dial http-connector http-exchange http-tunnel imap limited lmtp maildir open pool smtp smtp-errors smtp-session smtp-transaction smtp-wire ' +
     'tls transfer webhook webhook-body webhook-message webhook-multipart',
   demo: 'course demo maildrop narrator sandbox scratch smtp-receiver webhook-receiver',
   mail: '',

@@ -7,8 +7,8 @@ import { Readable } from 'node:stream';
 import { Failure } from '../failure.ts';
 import type { StoredMessage } from '../mail/message.ts';
 
-// Small, so that "complete" is noted as late as possible.
-const SLICE = 64 * 1024;
+/** What is handed over at a time: small, so that "complete" is noted as late as possible. Octets. */
+export const SLICE = 64 * 1024;
 
 /** How far the sending of a body has come. Only ever goes forward. */
 export interface Progress {

@@ -4,7 +4,7 @@
  */
 
 import type { WebhookConfig } from '../config/types.ts';
-import { octetsOf } from './content.ts';
+import { octetsOf, SLICE } from './content.ts';
 import type { Delivery } from './destination.ts';
 import { multipartBody } from './webhook-multipart.ts';
 import type { WebhookPayloadHead } from './webhook-payload.ts';
@@ -13,6 +13,8 @@ export interface WebhookBody {
   readonly contentType: string;
   /** Octets. */
   readonly length: number;
+  /** All of it, where that is little and at hand. */
+  readonly whole?: Buffer;
   /** All octets, from the beginning at each call. */
   open(): AsyncGenerator<Buffer, void, undefined>;
 }
@@ -22,7 +24,12 @@ export async function webhookBody(config: WebhookConfig, delivery: Delivery): Pr
   const { message } = delivery;
   switch (config.format) {
     case 'raw':
-      return { contentType: 'message/rfc822', length: message.size, open: () => octetsOf(message) };
+      return {
+        contentType: 'message/rfc822',
+        length: message.size,
+        ...(message.bytes !== undefined && message.bytes.length <= SLICE ? { whole: message.bytes } : {}),
+        open: () => octetsOf(message),
+      };
     case 'json': {
       const head = Buffer.from(JSON.stringify(await payloadHead(delivery, config.name)).replace(/\}$/, ',"raw":"'));
       const tail = Buffer.from('"}');

@@ -4,7 +4,6 @@
  */
 
 import { Agent } from 'undici';
-import type { Dispatcher } from 'undici';
 import type { WebhookConfig } from '../config/types.ts';
 import { Failure, reasonOf } from '../failure.ts';
 import { revealed } from '../redact.ts';
@@ -14,6 +13,7 @@ import { withDeadline } from './deadline.ts';
 import type { Delivery, Destination, DestinationContext, Outcome } from './destination.ts';
 import { connectRemedy } from './dial.ts';
 import { guardedConnector } from './http-connector.ts';
+import { postHttp } from './http-exchange.ts';
 import { httpOutcome } from './http-outcome.ts';
 import { Gate } from './limited.ts';
 import { signatureHeaders, webhookKey } from './standard-webhooks.ts';
@@ -22,8 +22,7 @@ import { webhookBody } from './webhook-body.ts';
 import { metadataHeaders } from './webhook-metadata.ts';
 
 // Of an answer this much is read; one that is longer, or slower, costs its connection.
-const ANSWER_LIMIT = 64 * 1024;
-const ANSWER_TIMEOUT = 5_000;
+const ANSWER = { octets: 64 * 1024, time: 5_000 };
 // Shorter than Node's own servers keep a connection: a request to one that just closed would be in doubt for nothing.
 const IDLE_TIMEOUT = 4_000;
 /** Octets; from here on a message that is taken apart, and then in memory some times over, goes one at a time. */
@@ -36,6 +35,7 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
   revealed.rememberHeaders(config.headers);
   const connect = guardedConnector(config);
   const large = new Gate(1);
+  const fixed = lowerCased(config.headers);
   const agent = new Agent({
     connect,
     connections: config.concurrency,
@@ -64,7 +64,7 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
     try {
       const body = await webhookBody(config, delivery);
       const headers = {
-        ...lowerCased(config.headers),
+        ...fixed,
         ...(await authorization(config)),
         ...metadataHeaders(delivery, config.name),
         ...(await signatureHeaders(await keysOf(config), delivery.idempotencyKey, context.now(), body.open())),
@@ -72,17 +72,23 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
         'content-type': body.contentType,
         'content-length': String(body.length),
       };
-      const answer = await agent.request({
+      const { whole } = body;
+      const request = {
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
-        method: 'POST',
         headers,
-        body: tracked(body.open(), progress),
-        signal: delivery.signal,
+        body: whole ?? tracked(body.open(), progress),
+      };
+      let complete = false;
+      const noteStart = (): void => {
+        // It goes out in one piece from here on.
+        if (whole) progress.started = progress.complete = true;
+      };
+      const answer = await postHttp(agent, request, ANSWER, delivery.signal, noteStart, () => {
+        complete = progress.complete;
       });
-      const { complete } = progress;
-      const text = await beginning(answer.body);
-      return httpOutcome({ status: answer.statusCode, headers: flat(answer.headers), text, complete }, context.now());
+      const text = printableOctets(answer.body);
+      return httpOutcome({ status: answer.status, headers: flat(answer.headers), text, complete }, context.now());
     } catch (error) {
       return lossOutcome(error, progress, delivery.signal, url);
     }
@@ -122,25 +128,6 @@ function lowerCased(headers: Readonly<Record<string, string>>): Record<string, s
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 }
 
-/** The beginning of an answer's body. What follows is thrown away, and never waited for long. */
-async function beginning(body: Dispatcher.ResponseData['body']): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  const timer = setTimeout(() => body.destroy(), ANSWER_TIMEOUT);
-  try {
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      chunks.push(chunk);
-      if (size > ANSWER_LIMIT) break;
-    }
-  } catch {
-    // The status is here, and it decides. A body that breaks off takes nothing back.
-  } finally {
-    clearTimeout(timer);
-  }
-  return printableOctets(Buffer.concat(chunks));
-}
-
 function lossOutcome(error: unknown, progress: { readonly complete: boolean }, signal: AbortSignal, url: URL): Outcome {
   const failure = failureIn(error);
   if (failure?.scope === 'message') return { kind: 'deferred', said: printable(failure.message), scope: 'message' };
@@ -170,9 +157,11 @@ function failureIn(error: unknown): Failure | undefined {
   return error instanceof Error && error.cause instanceof Failure ? error.cause : undefined;
 }
 
-function flat(headers: Readonly<Record<string, string | string[] | undefined>>): Record<string, string | undefined> {
+function flat(
+  headers: Readonly<Record<string, string | readonly string[] | undefined>>,
+): Record<string, string | undefined> {
   const entries = Object.entries(headers).map(
-    ([name, value]) => [name, Array.isArray(value) ? value[0] : value] as const,
+    ([name, value]) => [name, typeof value === 'object' ? value[0] : value] as const,
   );
   return Object.fromEntries(entries);
 }

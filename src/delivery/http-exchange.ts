@@ -1,0 +1,133 @@
+/**
+ * One HTTP request and the beginning of its answer, without the streams that undici makes around them. What is known of how far
+ * the request got is the caller's to note: it is told at the last moment before anything is sent.
+ */
+
+import type { Dispatcher } from 'undici';
+import { onAbort } from './deadline.ts';
+
+type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+export interface HttpRequest extends Pick<Dispatcher.DispatchOptions, 'path' | 'body'> {
+  readonly origin: string;
+  readonly headers: Record<string, string>;
+}
+
+export interface HttpAnswerLimits {
+  /** Octets of the answer's body that are read; a longer one costs its connection. */
+  readonly octets: number;
+  /** How long the answer's body may take. Milliseconds. */
+  readonly time: number;
+}
+
+export interface HttpBeginning {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Buffer;
+}
+
+/**
+ * POSTs. A body of the answer that breaks off, is too long or takes too long is cut there: the status decides.
+ * @param onStart called when the connection is there and the request is about to be written
+ * @param onStatus called when the answer begins
+ * @throws what ended the connection before the answer's status came, or the signal's reason
+ */
+export async function postHttp(
+  dispatcher: Dispatcher,
+  request: HttpRequest,
+  limits: HttpAnswerLimits,
+  signal: AbortSignal,
+  onStart: () => void,
+  onStatus: () => void,
+): Promise<HttpBeginning> {
+  signal.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<HttpBeginning>();
+  const exchange = new Exchange(limits, { onStart, onStatus, resolve, reject });
+  const unfollow = onAbort(signal, () => exchange.stop(signal.reason));
+  try {
+    dispatcher.dispatch({ ...request, method: 'POST' }, exchange);
+    return await promise;
+  } finally {
+    unfollow();
+    exchange.end();
+  }
+}
+
+interface Listeners {
+  readonly onStart: () => void;
+  readonly onStatus: () => void;
+  readonly resolve: (answer: HttpBeginning) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly #limits: HttpAnswerLimits;
+  readonly #tell: Listeners;
+  #controller: Dispatcher.DispatchController | undefined;
+  #stopped: { readonly reason: unknown } | undefined;
+  #status = 0;
+  #headers: Headers = {};
+  #chunks: Buffer[] = [];
+  #size = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(limits: HttpAnswerLimits, tell: Listeners) {
+    this.#limits = limits;
+    this.#tell = tell;
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#stopped) controller.abort(asError(this.#stopped.reason));
+    else this.#tell.onStart();
+  }
+
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: Headers): void {
+    // 1xx only announces an answer.
+    if (status < 200) return;
+    this.#status = status;
+    this.#headers = headers;
+    this.#tell.onStatus();
+    this.#timer = setTimeout(() => this.#cut(), this.#limits.time);
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#size += chunk.length;
+    this.#chunks.push(chunk);
+    if (this.#size > this.#limits.octets) this.#cut();
+  }
+
+  onResponseEnd(): void {
+    this.#answer();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    if (this.#status > 0) this.#answer();
+    else this.#tell.reject(this.#stopped ? this.#stopped.reason : error);
+  }
+
+  /** Ends it, wherever it is. */
+  stop(reason: unknown): void {
+    this.#stopped = { reason };
+    if (this.#status > 0) this.#answer();
+    else this.#tell.reject(reason);
+    this.#controller?.abort(asError(reason));
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #cut(): void {
+    this.#answer();
+    this.#controller?.abort(new Error('the answer is too long'));
+  }
+
+  #answer(): void {
+    this.#tell.resolve({ status: this.#status, headers: this.#headers, body: Buffer.concat(this.#chunks) });
+  }
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error('stopped');
+}
