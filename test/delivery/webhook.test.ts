@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
 import { suite, test } from 'node:test';
 import { Webhook } from 'standardwebhooks';
 import type { WebhookConfig } from '../../src/config/types.ts';
@@ -297,19 +294,6 @@ suite('answers', { concurrency: true }, () => {
     assert.ok(said.length < 320 && said.startsWith('HTTP 500: \\x1b[2Jlong long'));
   });
 
-  test('what is only announced (1xx) is no answer', async () => {
-    const announcing = createServer((peer) => {
-      const hints = 'HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n';
-      peer.once('data', () => peer.end(`${hints}HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy`));
-    });
-    announcing.listen(0, '127.0.0.1');
-    await once(announcing, 'listening');
-    const { port } = announcing.address() as AddressInfo;
-    const { kind, said } = await post(webhookConfig({ url: `http://127.0.0.1:${String(port)}/` }));
-    assert.deepEqual([kind, said], ['deferred', 'HTTP 503: busy']);
-    announcing.close();
-  });
-
   for (const action of ['endlessAnswer', 'stallInAnswer'] as const) {
     test(`${action} confirms, and holds up nobody for long`, async () => {
       await using sink = await startHttpSink();
@@ -359,25 +343,6 @@ suite('cuts and silence', { concurrency: true }, () => {
     await using sink = await startHttpSink();
     sink.when({ action: 'dropAtHeader' });
     assert.equal((await post(webhookConfig(sink))).kind, 'inDoubt');
-  });
-
-  test('before there is a connection are deferred', async () => {
-    const peers = new Set<Socket>();
-    const silent = createServer((peer) => peers.add(peer));
-    silent.listen(0, '127.0.0.1');
-    await once(silent, 'listening');
-    const { port } = silent.address() as AddressInfo;
-    // TLS is waited for, and never begins.
-    const destination = openWebhook(webhookConfig({ url: `https://127.0.0.1:${String(port)}/` }), context);
-    const stop = new AbortController();
-    const delivering = destination.deliver(deliveryOf(storedMessage(MAIL), { signal: stop.signal }));
-    await once(silent, 'connection');
-    stop.abort(new Error('not finished in time'));
-    const outcome = await delivering;
-    assert.deepEqual([outcome.kind, outcome.said], ['deferred', 'not finished in time']);
-    for (const peer of peers) peer.destroy();
-    silent.close();
-    await destination.close();
   });
 
   test('of nobody there is deferred, and says so', async () => {
