@@ -163,5 +163,8 @@ suite('what the deliveries of a message come to', () => {
       assert.deepEqual(wantedBy(entry({ a: record(state) }), wants), ['a']);
     assert.deepEqual(wantedBy(entry({}), wants), ['a']);
     assert.deepEqual(wantedBy(entry({ a: record('rejected') }), wants), ['a', 'f']);
+    const two: Wants = { deliverTo: ['a', 'b'], fallback: { a: 'f', b: 'g' } };
+    const other = entry({ a: record('deferred'), b: record('rejected') });
+    assert.deepEqual(wantedBy(other, two), ['a', 'b', 'g'], 'another has');
   });
 });
