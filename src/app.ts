@@ -33,8 +33,8 @@ import type { WindowLimits } from './sync/window.ts';
 
 /** How long what is in flight may take after a signal to stop, before it is cut off. Milliseconds. */
 const STOP_GRACE = 25_000;
-/** Listed messages that are compared with ledgers at a time, some 1.5 KB each, while further accounts wait. */
-const LISTED = 50_000;
+/** Listed messages that are compared with ledgers at a time, some 1.5 KB each, while further accounts wait. One listing always is. */
+const LISTED = 10_000;
 
 export interface Store {
   readonly redis: Redis;

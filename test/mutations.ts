@@ -126,6 +126,20 @@ const MUTATIONS: readonly Mutation[] = [
     tests: ['test/delivery/webhook.test.ts'],
   },
   {
+    rule: 'a request that was told to stop is not sent when its connection comes',
+    file: 'src/delivery/http-exchange.ts',
+    find: 'if (this.#stopped) controller.abort(asError(this.#stopped.reason));\n    else this',
+    replace: 'this',
+    tests: ['test/delivery/http-exchange.test.ts'],
+  },
+  {
+    rule: 'the ledger writes what it was given',
+    file: 'src/store/scripts.ts',
+    find: 'string.sub(all, middle + 1, last - 1)',
+    replace: 'string.sub(all, middle + 1, last - 2)',
+    tests: ['test/store/ledger-faults.test.ts'],
+  },
+  {
     rule: 'a settled message is read as it was written',
     file: 'src/store/codec.ts',
     find: 'parseInt(size, 36) - 1',

@@ -3,7 +3,8 @@
 const followers = new WeakMap<AbortSignal, Set<() => void>>();
 
 /**
- * Calls back when the signal aborts. For signals that live long and have many who come and go: they share one listener.
+ * Calls back when the signal aborts, which it must not have yet. For signals that live long and have many who come and go: they
+ * share one listener.
  * @returns what ends that
  */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {

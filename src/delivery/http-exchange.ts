@@ -4,7 +4,6 @@
  */
 
 import type { Dispatcher } from 'undici';
-import { onAbort } from './deadline.ts';
 
 type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
@@ -43,12 +42,13 @@ export async function postHttp(
   signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<HttpBeginning>();
   const exchange = new Exchange(limits, { onStart, onStatus, resolve, reject });
-  const unfollow = onAbort(signal, () => exchange.stop(signal.reason));
+  const stop = (): void => exchange.stop(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
   try {
     dispatcher.dispatch({ ...request, method: 'POST' }, exchange);
     return await promise;
   } finally {
-    unfollow();
+    signal.removeEventListener('abort', stop);
     exchange.end();
   }
 }
@@ -106,7 +106,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     else this.#tell.reject(this.#stopped ? this.#stopped.reason : error);
   }
 
-  /** Ends it, wherever it is. */
+  /** Ends it, wherever it is. A request that waits for its connection is not written any more when that comes. */
   stop(reason: unknown): void {
     this.#stopped = { reason };
     if (this.#status > 0) this.#answer();
@@ -120,7 +120,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #cut(): void {
     this.#answer();
-    this.#controller?.abort(new Error('the answer is too long'));
+    this.#controller?.abort(new Error('the answer is too long, or takes too long'));
   }
 
   #answer(): void {

@@ -34,7 +34,7 @@ import { receivedField } from './trace.ts';
 
 // Servers hang up on an idle client after five minutes (RFC 5321 §4.5.3.2.7), busy ones much sooner.
 const IDLE_TIMEOUT = 20_000;
-// Servers limit the messages of a connection; those that we know do not to fewer than this, and say 421 where they do.
+// As many as other clients send. A server that takes fewer says 421, and the message goes over another connection.
 const TRANSACTIONS = 100;
 /** For so long a place that answered is asked before those that the config names first. Milliseconds. */
 const STAY = 5 * 60_000;

@@ -70,7 +70,7 @@ export class AccountEvents {
   }
 
   delivered(message: MessageFields, destination: string, said: string, attempt: number): void {
-    // The most frequent of all.
+    // Told of every message: nothing is made ready that nobody reads.
     if (!this.#parent.isLevelEnabled('info')) return;
     this.#log.info({ ...escaped(message), destination, said: printable(said), attempt }, 'delivered');
   }

@@ -55,7 +55,7 @@ export class Framer {
     return data.subarray(from, end > from && data[end - 1] === CR ? end - 1 : end);
   }
 
-  /** A chunk that was given away is not kept any longer: there may be thousands of sessions. */
+  /** What lies before `at` has been given away; a whole chunk is not kept any longer: there may be thousands of sessions. */
   #goOn(at: number): void {
     const isOver = at === this.#data.length;
     this.#at = isOver ? 0 : at;
@@ -93,7 +93,7 @@ export class Framer {
       const at = data.indexOf(STUFFED, search);
       if (at < 0) {
         end = data.length - heldBack(data, search);
-        this.#at = end;
+        this.#goOn(end);
         break;
       }
       const verdict = judgeDot(data, at + 2);

@@ -86,6 +86,7 @@ export class Slots {
     while (!signal.aborted) {
       const slot = await this.#takeOne(place);
       if (slot) return slot;
+      // An abort ends the wait, and the loop.
       await sleep(LOOK * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
     }
     return undefined;
@@ -141,7 +142,6 @@ export function withSharedLimit(destination: Destination, slots: Slots, most: ()
     check: async (signal) => await destination.check(signal),
     close: async () => await destination.close(),
     async deliver(delivery: Delivery) {
-      if (most() === undefined) return await destination.deliver(delivery);
       let slot: Slot | undefined;
       const mayBegin = async (): Promise<boolean> => {
         const limit = most();

@@ -76,7 +76,7 @@ export function decodeGroup(uniqueId: string, value: string): Entry[] {
  * What a settled message is known by: its state, fingerprint, hash, copy, size and the second it was first seen in, numbers to the
  * base of 36 and the size counted from -1.
  */
-const SHORT = /^([a-z])([^,]*),([^,]*),([0-9a-z]+),([0-9a-z]+),([0-9a-z]+)$/;
+const SHORT = /^([ks])([^,]*),([^,]*),([0-9a-z]+),([0-9a-z]+),([0-9a-z]+)$/;
 
 function isPlain({ fingerprint, sha, size }: Entry): boolean {
   return !`${fingerprint}${sha}`.includes(',') && size >= -1;
@@ -88,7 +88,9 @@ function encodeShort({ state, fingerprint, sha, copy, size, firstSeen }: Entry):
 }
 
 function decodeShort(uniqueId: string, value: string): Entry {
-  const [, code = '', fingerprint = '', sha = '', copy = '', size = '', seen = ''] = SHORT.exec(value) ?? [];
+  const match = SHORT.exec(value);
+  if (!match) throw new SyntaxError('ledger entry that this program does not know how to read');
+  const [, code = '', fingerprint = '', sha = '', copy = '', size = '', seen = ''] = match;
   return unpack(uniqueId, [code, fingerprint, parseInt(copy, 36), sha, parseInt(size, 36) - 1, parseInt(seen, 36)]);
 }
 
@@ -143,6 +145,7 @@ function unpackDelivery(packed: PackedDelivery): DeliveryRecord {
   return { state, attempt, at, next, since, inDoubt, said, recipients };
 }
 
+/** By names of the config, which begin with a letter or digit: none is `__proto__`. */
 function mapValues<A, B>(record: Readonly<Record<string, A>>, map: (value: A) => B): Record<string, B> {
   const mapped: Record<string, B> = {};
   for (const name of Object.keys(record)) mapped[name] = map(record[name] as A);

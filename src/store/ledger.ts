@@ -32,7 +32,7 @@ const CHUNK = 2000;
 const ATTEMPTS = 60;
 const NEVER: AbortSignal = new AbortController().signal;
 
-/** As the script takes it: a group that is open, settled or gone; the account's state; a line of the trail. */
+/** As the script takes it: a group that is Open, Settled or gone (`x`); the Account's state; a line of the Trail. */
 function operation(letter: 'o' | 's' | 'x' | 'a' | 't', field: string, value: string): string {
   // Neither unique-ids, which were lines once, nor JSON can hold one.
   if (field.includes('\n') || value.includes('\n'))

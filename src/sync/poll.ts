@@ -145,9 +145,7 @@ class Visit {
       if (seen?.kind === 'unchanged') return await this.#idle(session);
       const isGrown = seen?.kind === 'grown' && (await this.#hold.ledger.knowsNone(seen.survey.rows));
       const found = isGrown ? seen.survey : await survey(session, this.#began);
-      const todo = await this.#tools.budget.listed.within(found.rows.length, PLANNED, this.#tools.hardStop, async () =>
-        this.#planned(session as Pop3Client, found, state),
-      );
+      const todo = await this.#planned(session, found, state);
       if (this.#options.dryRun) {
         // However it ends, nothing was marked.
         await session.quit().catch(() => undefined);
@@ -203,9 +201,12 @@ class Visit {
   }
 
   async #planned(session: Pop3Client, found: Survey, state: AccountState): Promise<Plan> {
-    const todo = await this.#plan(session, found);
-    if (!this.#options.dryRun) await this.#write(todo, state);
-    return todo;
+    const { budget, hardStop } = this.#tools;
+    return await budget.listed.within(found.rows.length, PLANNED, hardStop, async () => {
+      const todo = await this.#plan(session, found);
+      if (!this.#options.dryRun) await this.#write(todo, state);
+      return todo;
+    });
   }
 
   async #plan(session: Pop3Client, found: Survey): Promise<Plan> {

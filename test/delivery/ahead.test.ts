@@ -174,6 +174,23 @@ suite('announced ahead', { concurrency: true }, () => {
     assert(wire.connections >= 3 && wire.connections <= 5, `${String(wire.connections)}: 100 messages each`);
   });
 
+  test('a server that takes fewer messages of a connection than we send gets the others over further ones', async (t) => {
+    const taken = new Map<Socket, number>();
+    const answer = (command: string, socket: Socket): string | undefined => {
+      if (command === '.') taken.set(socket, (taken.get(socket) ?? 0) + 1);
+      if (!command.startsWith('MAIL') || (taken.get(socket) ?? 0) < 5) return undefined;
+      socket.end('421 4.7.0 too many messages in this connection\r\n');
+      return '';
+    };
+    await using wire = await startSmtpWire({ extensions, answer });
+    const destination = open(wire, { concurrency: 2 });
+    t.after(() => destination.close());
+    const outcomes = await Promise.all(Array.from({ length: 40 }, (_, number) => destination.deliver(mail(number))));
+    assert(outcomes.every(({ kind }) => kind === 'confirmed'));
+    assert.equal(wire.messages.length, 40);
+    assert.equal(new Set(bodies(wire)).size, 40);
+  });
+
   test('closed while answers are waited for: they are waited for', async () => {
     await using wire = await startSmtpWire({
       extensions,

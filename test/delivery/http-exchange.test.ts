@@ -4,10 +4,11 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { suite, test } from 'node:test';
 import type { TestContext } from 'node:test';
-import { Agent } from 'undici';
+import { Agent, buildConnector } from 'undici';
 import { postHttp } from '../../src/delivery/http-exchange.ts';
 import type { HttpBeginning } from '../../src/delivery/http-exchange.ts';
 import { assertNoLeaks } from '../support/leaks.ts';
+import { until } from '../support/wait.ts';
 
 assertNoLeaks();
 
@@ -20,25 +21,33 @@ interface Asked {
   readonly events: string[];
   /** What the server got. */
   readonly received: () => string;
+  /** A connection came, and has ended. */
+  readonly ended: () => boolean;
 }
 
 /** Posts to a server that says this as soon as it has got anything, or, without words, nothing at all. */
 async function ask(
   t: TestContext,
   words: string | undefined,
-  { signal = NEVER, scheme = 'http', octets = 1000, time = 10_000 } = {},
+  { signal = NEVER, scheme = 'http', octets = 1000, time = 10_000, gate = Promise.resolve() } = {},
 ): Promise<Asked> {
   const peers: Socket[] = [];
   let received = '';
+  let ended = false;
   const server = createServer((peer) => {
     peers.push(peer);
     peer.on('error', () => undefined);
+    peer.on('close', () => (ended = true));
     peer.on('data', (chunk) => (received += chunk.toString('latin1')));
     if (words !== undefined) peer.once('data', () => peer.write(words));
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const agent = new Agent({ connections: 1 });
+  const connect = buildConnector({});
+  const agent = new Agent({
+    connections: 1,
+    connect: (options, callback) => void gate.then(() => connect(options, callback)),
+  });
   t.after(async () => {
     for (const peer of peers) peer.destroy();
     server.close();
@@ -61,7 +70,7 @@ async function ask(
   );
   answer.catch(() => events.push('failed'));
   if (scheme === 'https') await once(server, 'connection');
-  return { answer, events, received: () => received };
+  return { answer, events, received: () => received, ended: () => ended };
 }
 
 suite('a request over HTTP and the beginning of its answer', { concurrency: true }, () => {
@@ -93,10 +102,24 @@ suite('a request over HTTP and the beginning of its answer', { concurrency: true
     await assert.rejects((await ask(t, undefined, { signal: stop.signal })).answer, /not finished in time/);
   });
 
+  test('told to stop before the connection is there: nothing goes over it when it comes', async (t) => {
+    const stop = new AbortController();
+    const gate = Promise.withResolvers<void>();
+    const asked = await ask(t, 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n', {
+      signal: stop.signal,
+      gate: gate.promise,
+    });
+    stop.abort(new Error('not finished in time'));
+    await assert.rejects(asked.answer, /not finished in time/);
+    gate.resolve();
+    await until(() => asked.ended());
+    assert.deepEqual([asked.received(), asked.events], ['', ['failed']]);
+  });
+
   test('told to stop while the answer is waited for', async (t) => {
     const stop = new AbortController();
     const asked = await ask(t, undefined, { signal: stop.signal });
-    while (asked.received() === '') await new Promise((resolve) => setImmediate(resolve));
+    await until(() => asked.received() !== '');
     stop.abort(new Error('not finished in time'));
     await assert.rejects(asked.answer, /not finished in time/);
     assert.deepEqual(asked.events, ['start', 'failed']);

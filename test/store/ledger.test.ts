@@ -308,6 +308,7 @@ suite('entries as they lie in Redis', () => {
       'rubbish',
       'kf,s,0,1',
       '?f,s,0,1,1',
+      'of,s,0,1,1',
       'kf,s,0,1,-',
     ];
     for (const value of broken) assert.throws(() => decodeGroup('u', value));
