@@ -119,6 +119,20 @@ const MUTATIONS: readonly Mutation[] = [
     tests: ['test/sync/settle.test.ts'],
   },
   {
+    rule: 'not an octet of a message before it is written that it begins',
+    file: 'src/delivery/smtp-transaction.ts',
+    find: '(await begun) === false',
+    replace: '(begun as unknown) === false',
+    tests: ['test/delivery/begun.test.ts'],
+  },
+  {
+    rule: 'a destination that announces nothing hears of a delivery when it is written that it begins',
+    file: 'src/delivery/limited.ts',
+    find: 'if (!announces && ',
+    replace: 'if (announces && ',
+    tests: ['test/delivery/begun.test.ts'],
+  },
+  {
     rule: 'a request that went out in one piece may have arrived',
     file: 'src/delivery/webhook.ts',
     find: 'if (whole) progress.started = progress.complete = true;',

@@ -65,11 +65,12 @@ export interface Delivery {
   readonly firstSeen: Date;
   /** Recipients that need no further attempt (confirmed or rejected before), by address. */
   readonly settled: ReadonlySet<string>;
-  /**
-   * Asked when the delivery gets its turn, which may be long after it was asked for, and before anything is sent: writes down
-   * that it has begun. False if it must not begin any more. Left out: it may.
-   */
+  /** Asked when the delivery gets its turn, which may be long after it was asked for. False if it must not begin any more. */
   readonly mayBegin?: () => Promise<boolean>;
+  /** Called once it may: writes down that it begins. Resolves when that is durable; false if it must not be sent. */
+  readonly begin?: () => Promise<boolean>;
+  /** What `begin` came to, for a destination that has something to say to its server meanwhile: awaited before the message. */
+  readonly begun?: Promise<boolean>;
   /** May be called once all has been sent and only the answer is waited for, if another delivery may be sent behind it. */
   readonly onSent?: () => void;
   /** Aborted when the worker must stop at once or the attempt's time is up. */

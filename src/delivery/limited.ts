@@ -9,8 +9,12 @@ import type { Delivery, Destination, Outcome } from './destination.ts';
 /**
  * The destination with at most `limit` deliveries at a time, first come, first served, each of them aborted after
  * `timeout` milliseconds. The time runs from the moment the delivery gets its turn. One that says `onSent` gives its turn on.
+ * @param announces it waits for `begun` itself; for others that is done here, before they hear of the delivery
  */
-export function withLimits(destination: Destination, limit: number, timeout: number): Destination {
+export function withLimits(
+  destination: Destination,
+  { limit, timeout, announces }: { readonly limit: number; readonly timeout: number; readonly announces: boolean },
+): Destination {
   const gate = new Gate(limit);
   return {
     name: destination.name,
@@ -25,8 +29,10 @@ export function withLimits(destination: Destination, limit: number, timeout: num
       };
       try {
         if (delivery.mayBegin && !(await delivery.mayBegin())) return stopped();
+        const begun = delivery.begin?.();
+        if (!announces && !((await begun) ?? true)) return stopped();
         return await withDeadline(delivery.signal, timeout, 'not finished', async (signal) => {
-          const outcome = await destination.deliver({ ...delivery, signal, onSent: leave });
+          const outcome = await destination.deliver({ ...delivery, signal, onSent: leave, ...(begun && { begun }) });
           return signal.aborted && outcome.kind === 'deferred' ? { ...outcome, timedOut: true } : outcome;
         });
       } finally {
@@ -36,7 +42,8 @@ export function withLimits(destination: Destination, limit: number, timeout: num
   };
 }
 
-function stopped(): Outcome {
+/** What comes of a delivery that must not be sent. */
+export function stopped(): Outcome {
   return { kind: 'deferred', said: 'stopped before its turn came', scope: 'message' };
 }
 

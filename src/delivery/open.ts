@@ -7,7 +7,8 @@ import { withLimits } from './limited.ts';
 /** Opens a destination; nothing is connected before the first delivery. `close` it when done. */
 export function openDestination(config: DestinationConfig, context: DestinationContext): Destination {
   const opened = lazy(config.name, async () => await openKind(config, context));
-  return withLimits(opened, config.concurrency, config.timeout);
+  const announces = config.type === 'smtp' || config.type === 'lmtp';
+  return withLimits(opened, { limit: config.concurrency, timeout: config.timeout, announces });
 }
 
 async function openKind(config: DestinationConfig, context: DestinationContext): Promise<Destination> {

@@ -58,6 +58,8 @@ export interface Request {
   readonly progress: Progress;
   /** Aborted before the message has begun: it does not begin any more. */
   readonly signal: AbortSignal;
+  /** Awaited before the message begins: it must not if this comes to false. */
+  readonly begun: Promise<boolean> | undefined;
   /** Called when all was handed over and only the answer is waited for. */
   readonly onSent: () => void;
 }
@@ -72,13 +74,14 @@ export async function transact(
   peer: Peer,
   before: Promise<void> | undefined,
 ): Promise<TransactionReport> {
-  const { envelope, content, progress, signal, onSent } = request;
+  const { envelope, content, progress, signal, begun, onSent } = request;
   const refused = new Map<string, Reply>();
   const settled = new Map<string, Reply>();
   const obstacle = await announce(wire, envelope, refused, peer);
   if (obstacle !== undefined) return { refused, settled, ending: obstacle };
   // The one before may have ended the connection: then nothing of this message must look sent.
   await before;
+  if ((await begun) === false) wire.end('the message must not be sent');
   if (signal.aborted) wire.end(reasonOf(signal.reason));
   if (wire.lost !== undefined) return nothingSent(wire.lost);
   const accepted = envelope.to.filter((address) => !refused.has(address));

@@ -34,6 +34,7 @@ export class Wire {
   /** In the order in which their replies will come. */
   readonly #waiting: Waiting[] = [];
   #resume: (() => void) | undefined;
+  #isGathering = false;
   #isQuitting = false;
   #quitTimer: NodeJS.Timeout | undefined;
 
@@ -97,7 +98,9 @@ export class Wire {
 
   /** Writes. Resolves when more may be written, or the connection is over, or (see `isAnswered`) a reply has come. */
   async write(octets: Buffer | string): Promise<void> {
-    if (this.#lost !== undefined || this.#socket.write(octets)) return;
+    if (this.#lost !== undefined) return;
+    this.#gather();
+    if (this.#socket.write(octets)) return;
     await new Promise<void>((resolve) => {
       this.#resume = resolve;
     });
@@ -111,6 +114,17 @@ export class Wire {
       this.#socket.write(octets, () => {
         if (this.#resume === resolve) this.#goOn();
       });
+    });
+  }
+
+  /** What is written before the work that is ready has been done goes out as one: a message and what announces the next. */
+  #gather(): void {
+    if (this.#isGathering) return;
+    this.#isGathering = true;
+    this.#socket.cork();
+    process.nextTick(() => {
+      this.#isGathering = false;
+      this.#socket.uncork();
     });
   }
 

@@ -18,6 +18,7 @@ import type { AttachDetails } from './attach.ts';
 import { noProgress, piecesOf } from './content.ts';
 import type { Delivery, Destination, DestinationContext, Outcome } from './destination.ts';
 import type { Place } from './dial.ts';
+import { stopped } from './limited.ts';
 import { loopReason } from './loop.ts';
 import { recipientsOf } from './multidrop.ts';
 import { stuffed } from './dot-stuffing.ts';
@@ -78,6 +79,8 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
     try {
       const prepared = await prepare(config, context, delivery, recipients);
       const report = await attempt(prepared, delivery);
+      // Nothing of it was sent then.
+      if ((await delivery.begun) === false) return stopped();
       const named = (replies: ReadonlyMap<string, Reply>): ReadonlyMap<string, Reply> =>
         replies.size === 0
           ? replies
@@ -99,7 +102,7 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
         return { refused: new Map(), settled: new Map(), ending: { kind: 'unsendable', reason: obstacle } };
       }
       const { envelope, content } = prepared;
-      const { signal, onSent } = delivery;
+      const { signal, onSent, begun } = delivery;
       const progress = noProgress();
       const isLast = connection.transactions + 1 >= TRANSACTIONS;
       const sendsOn = !isLast && connection.takesAhead && onSent !== undefined;
@@ -108,12 +111,12 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
         pool.release(connection);
         onSent();
       };
-      const report = await connection.send({ envelope, content, progress, signal, onSent: sent });
+      const report = await connection.send({ envelope, content, progress, signal, begun, onSent: sent });
       if (report.ending.kind !== 'accepted' || isLast) pool.discard(connection);
       else if (!sendsOn) pool.release(connection);
       // A connection that had been idle tells only now that the server gave it up. Nothing has been sent yet.
       const stale = reused && !progress.started && !delivery.signal.aborted && isHangup(report.ending);
-      if (!stale || fresh) return report;
+      if (!stale || fresh || (await begun) === false) return report;
       fresh = true;
     }
   }

@@ -5,7 +5,7 @@
 
 import { hash } from 'node:crypto';
 import type { Delivery, Destination, Outcome } from '../delivery/destination.ts';
-import { Failure, reasonOf } from '../failure.ts';
+import { reasonOf } from '../failure.ts';
 import { fingerprintOf } from '../mail/fingerprint.ts';
 import type { StoredMessage } from '../mail/message.ts';
 import type { AccountEvents } from '../ops/events.ts';
@@ -194,7 +194,7 @@ async function attempt(
     return;
   }
   const record = entry.deliveries[name];
-  const turn: { pass?: Pass | undefined; begun?: true } = {};
+  const turn: { pass?: Pass | undefined; begun?: Promise<boolean>; failure?: unknown } = {};
   const delivery: Delivery = {
     message,
     account: lease.account,
@@ -206,9 +206,15 @@ async function attempt(
     async mayBegin() {
       // Asked only now: the destination may have been paused while this delivery waited for its turn.
       turn.pass = await breakers.enter(name);
-      if (!turn.pass) return false;
-      turn.begun = true;
-      return await begin(key, name, tools, tally);
+      return turn.pass !== undefined;
+    },
+    begin() {
+      turn.begun = begin(key, name, tools, tally).catch((error: unknown) => {
+        // The ledger does not take that it begins.
+        turn.failure = error;
+        return false;
+      });
+      return turn.begun;
     },
     signal: tools.hardStop,
   };
@@ -216,16 +222,16 @@ async function attempt(
   try {
     outcome = await destination.deliver(delivery);
   } catch (error) {
-    // The ledger does not take that it begins.
-    if (error instanceof Failure) {
-      if (turn.pass) await breakers.cancel(turn.pass);
-      throw error;
-    }
     // A bug in the destination's code: what it did before is not known.
     tools.events.bug(error);
     outcome = { kind: 'inDoubt', said: reasonOf(error), scope: 'message' };
   }
-  const { pass, begun } = turn;
+  await turn.begun;
+  const { pass, begun, failure } = turn;
+  if (failure !== undefined) {
+    if (pass) await breakers.cancel(pass);
+    throw failure;
+  }
   if (!pass || (outcome.kind === 'deferred' && (delivery.signal.aborted || !lease.isValid))) {
     // We ended it, or never began it: no attempt of the destination's, and nothing that speaks against it.
     if (pass) await breakers.cancel(pass);

@@ -41,7 +41,7 @@ function manual(): { destination: Destination; running: (() => void)[]; peak: ()
 
 test('so many at a time, first come, first served', async () => {
   const { destination, running, peak } = manual();
-  const limited = withLimits(destination, 2, 60_000);
+  const limited = withLimits(destination, { limit: 2, timeout: 60_000, announces: false });
   const order: number[] = [];
   const all = [1, 2, 3, 4, 5].map(async (number) => {
     await limited.deliver(delivery);
@@ -58,7 +58,7 @@ test('so many at a time, first come, first served', async () => {
 
 test('so long for each, counted from its turn', async () => {
   const { destination } = manual();
-  const limited = withLimits(destination, 1, 50);
+  const limited = withLimits(destination, { limit: 1, timeout: 50, announces: false });
   const outcomes = await Promise.all([limited.deliver(delivery), limited.deliver(delivery)]);
   assert.deepEqual(
     outcomes.map(({ kind, said }) => `${kind}: ${said}`),
@@ -68,7 +68,7 @@ test('so long for each, counted from its turn', async () => {
 
 test('whoever is stopped while waiting never gets a turn', async () => {
   const { destination, running } = manual();
-  const limited = withLimits(destination, 1, 60_000);
+  const limited = withLimits(destination, { limit: 1, timeout: 60_000, announces: false });
   const first = limited.deliver(delivery);
   const stop = new AbortController();
   const second = limited.deliver({ ...delivery, signal: stop.signal });
