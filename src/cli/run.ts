@@ -5,7 +5,7 @@ import { openAlerts } from '../alerting.ts';
 import { awaitEngine } from '../app.ts';
 import { explainProblem } from '../config/explain.ts';
 import { Failure, reasonOf } from '../failure.ts';
-import { tidy } from '../ops/footprint.ts';
+import { settleDown } from '../ops/footprint.ts';
 import { Heartbeat, readHealth } from '../ops/heartbeat.ts';
 import type { HttpFace } from '../ops/http.ts';
 import { collectStatus } from '../ops/status.ts';
@@ -68,7 +68,7 @@ async function runWorker(loaded: Loaded, reload: Reload, context: Context): Prom
       face = await serve(engine, reload, events);
       events.started({ accounts: config.accounts.size, destinations: config.destinations.size, version: VERSION });
       alerts.start();
-      tidy();
+      settleDown(config.accounts.size, true);
       reload.begin(worker, events, () => void workers.beat());
       await aborted(context.stop);
       events.stopping(String(context.stop.reason ?? 'stop'));

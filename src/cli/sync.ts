@@ -4,7 +4,7 @@ import { openEngine } from '../app.ts';
 import type { Engine } from '../app.ts';
 import type { AccountConfig } from '../config/types.ts';
 import type { PollSummary } from '../ops/events.ts';
-import { tidy } from '../ops/footprint.ts';
+import { settleDown } from '../ops/footprint.ts';
 import { poll } from '../sync/poll.ts';
 import type { PollOptions, PollReport } from '../sync/poll.ts';
 import type { Plan } from '../sync/plan.ts';
@@ -17,8 +17,6 @@ import { octets, relative } from './table.ts';
 /** How long to wait for another poll of the same account, and between two looks. Milliseconds. */
 const BUSY_LIMIT = 120_000;
 const BUSY_WAIT = 250;
-/** Accounts whose sessions together take more memory than a start leaves behind. */
-const MANY = 50;
 
 interface Result {
   readonly account: string;
@@ -48,7 +46,7 @@ export const sync: Command = {
     );
     const onStop = (): void => engine.stop();
     context.stop.addEventListener('abort', onStop, { once: true });
-    if (accounts.length >= MANY) tidy();
+    settleDown(accounts.length, false);
     try {
       const dryRun = options['dry-run'] === true;
       const results = await inParallel(
