@@ -138,9 +138,10 @@ export const accountSchema = z.strictObject({
       examples: ['25MB'],
     }),
   maxMessagesPerPoll: countOption(1, 100_000)
-    .default(1000)
+    .default(5000)
     .meta({
-      description: 'Messages retrieved in one session; what remains comes in a further one at once.',
+      description:
+        'Messages retrieved in one session; what remains comes in a further one at once, as it does after five minutes (unless the server wants time between logins).',
       examples: [200],
     }),
   giveUpAfter: durationOption([MINUTE, 365 * DAY])

@@ -24,6 +24,8 @@ import { Window } from './window.ts';
 const LIMITS = { messages: 128, octets: 16 * 1024 * 1024 };
 /** How long a session waits for destinations when there is nothing else to do. Milliseconds. */
 const GRACE = 10_000;
+/** After this a session retrieves nothing more: others may wait for its place, and new mail for the next listing. Milliseconds. */
+const LONG = 5 * 60_000;
 /** What a message whose size is not known is taken for. Octets. */
 const UNKNOWN_SIZE = 64 * 1024;
 /** Larger messages go to the spool. Octets. */
@@ -59,6 +61,7 @@ export class Session {
   readonly #stop: AbortSignal;
   readonly #onProgress: ((progress: PollSummary) => void) | undefined;
   readonly #deletions: Deletions;
+  readonly #began: number;
   readonly #window = new Window(LIMITS);
   readonly #assigned: Assignments = new Map();
   readonly #running = new Set<Promise<void>>();
@@ -85,6 +88,7 @@ export class Session {
     this.#stop = stop;
     this.#onProgress = onProgress;
     this.#deletions = new Deletions(session, tools.hold, tools.events);
+    this.#began = tools.now();
   }
 
   /** True if no delivery runs any more. */
@@ -105,7 +109,7 @@ export class Session {
     for (const retrieval of retrieve) {
       const weight = this.#weight(retrieval);
       // All destinations have been paused since the plan was made: nothing is retrieved just to fail.
-      if (this.#isPaused()) {
+      if (this.#isPaused() || this.#isLong()) {
         this.#left = true;
         break;
       }
@@ -203,6 +207,12 @@ export class Session {
 
   #isPaused(): boolean {
     return this.#names().every((name) => this.#tools.breakers.opensAt(name) > 0);
+  }
+
+  /** Never where the server wants time between logins: there a session is worth more. */
+  #isLong(): boolean {
+    const { loginDelay } = this.#session.capabilities;
+    return (loginDelay?.seconds ?? 0) === 0 && this.#tools.now() >= this.#began + LONG;
   }
 
   #isOver(): boolean {

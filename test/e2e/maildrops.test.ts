@@ -130,6 +130,28 @@ describe('what servers say', { skip: redisAvailable() ?? false, timeout: 60_000,
     assert(refused > good - 60_000 && refused > 800_000 && refused <= 900_000, String(refused));
   });
 
+  for (const { loginDelay, sessions } of [{ sessions: 2 }, { loginDelay: 900, sessions: 1 }]) {
+    const where = loginDelay === undefined ? 'ends' : 'goes on where logins are rare';
+    test(`a session that has lasted for five minutes ${where}, and all is delivered once`, async (t) => {
+      const { server, hook, mailferry, mail } = await placeFor(t, {}, { ...(loginDelay && { loginDelay }) });
+      const more = mails('more', 300, 100);
+      server.drop().add(...more.map(({ octets }) => octets));
+      const clock = await Clock.of(mailferry);
+      hook.when({
+        times: 1,
+        async action() {
+          await clock.advance(5 * 60_000);
+          return undefined;
+        },
+      });
+      const { code, stderr } = await mailferry.run('sync', 'jane');
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(left(server), []);
+      assert.deepEqual(hookIds(hook).toSorted(), idsOf([...mail, ...more]).toSorted());
+      assert.equal(server.sessions.length, sessions);
+    });
+  }
+
   test('[UTF8], by a server that does not announce UTF8: the next session of the worker says it (RFC 6856 §5)', async (t) => {
     const shy = { utf8: 'demanded', capabilities: () => ['USER', 'UIDL', 'TOP'] } as const;
     const { server, hook, mailferry, mail } = await placeFor(t, { every: '10s' }, shy);
