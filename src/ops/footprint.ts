@@ -7,7 +7,7 @@ import { getCompileCacheDir } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 
 const MARK = 'MAILFERRY_FOOTPRINT';
-const FLAGS = ['--max-semi-space-size=4', '--expose-gc'];
+const FLAGS = ['--max-semi-space-size=8', '--expose-gc'];
 // Garbage is looked for once the heap has grown by so much, not when it has doubled. A V8 that does not know it goes on.
 const GROWTH = '--heap-growing-percent=25';
 /** Accounts whose sessions together leave more behind than their work is held up by collecting it. */
