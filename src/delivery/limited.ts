@@ -32,7 +32,11 @@ export function withLimits(
         const begun = delivery.begin?.();
         if (!announces && !((await begun) ?? true)) return stopped();
         return await withDeadline(delivery.signal, timeout, 'not finished', async (signal) => {
-          const outcome = await destination.deliver({ ...delivery, signal, onSent: leave, ...(begun && { begun }) });
+          const writing = begun && new Writing(begun, signal);
+          const own = { ...delivery, signal, onSent: leave, ...(writing && { begun: writing.ended }) };
+          const outcome = await destination.deliver(own);
+          // Then our own ledger held it up, not the destination.
+          if (writing?.isLate === true) return stopped('it was not written down in time that it begins');
           return signal.aborted && outcome.kind === 'deferred' ? { ...outcome, timedOut: true } : outcome;
         });
       } finally {
@@ -42,9 +46,31 @@ export function withLimits(
   };
 }
 
+/** What is written down while the destination works: false for it as well if that takes too long. */
+class Writing {
+  readonly ended: Promise<boolean>;
+  isLate = false;
+
+  constructor(begun: Promise<boolean>, signal: AbortSignal) {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.ended = promise;
+    let isWritten = false;
+    void begun.then((mayGoOn) => {
+      isWritten = true;
+      resolve(mayGoOn);
+    });
+    const giveUp = (): void => {
+      this.isLate = !isWritten;
+      resolve(false);
+    };
+    signal.addEventListener('abort', giveUp, { once: true });
+    if (signal.aborted) giveUp();
+  }
+}
+
 /** What comes of a delivery that must not be sent. */
-export function stopped(): Outcome {
-  return { kind: 'deferred', said: 'stopped before its turn came', scope: 'message' };
+export function stopped(said = 'stopped before its turn came'): Outcome {
+  return { kind: 'deferred', said, scope: 'message' };
 }
 
 /** A counting semaphore whose waiters can leave the queue. */

@@ -15,10 +15,10 @@ assertNoLeaks();
 const context = { hostName: 'ferry.test', now: () => new Date() };
 const message = storedMessage('Subject: one\r\n\r\nbody\r\n');
 
-function open(port: number): Destination {
+function open(port: number, timeout = 5000): Destination {
   const none = undefined;
   const tls = { caFile: none, fingerprint: none, serverName: none, certFile: none, keyFile: none };
-  const limits = { concurrency: 1, timeout: 5000 };
+  const limits = { concurrency: 1, timeout };
   const place = { host: '127.0.0.1', port, security: 'none', tls, auth: none, helo: none } as const;
   const envelope = { to: ['me@example.net'], from: { kind: 'original' }, trace: false } as const;
   return openDestination({ name: 'me', type: 'smtp', ...limits, ...place, ...envelope }, context);
@@ -77,6 +77,20 @@ suite('a delivery that begins', { concurrency: true }, () => {
     assert.equal((await first).kind, 'confirmed');
     assert.equal((await second).kind, 'deferred');
     assert.equal(wire.messages.length, 1);
+  });
+
+  test('and is held up by the ledger until its time is up: nothing that speaks against the server', async (t) => {
+    await using wire = await startSmtpWire({ extensions: ['PIPELINING'] });
+    const destination = open(wire.port, 200);
+    t.after(() => destination.close());
+    const written = Promise.withResolvers<boolean>();
+    const delivery = destination.deliver(deliveryOf(message, { begin: () => written.promise }));
+    await until(() => wire.commands.includes('DATA') && wire.open === 0, { what: 'that it hangs up' });
+    written.resolve(true);
+    const outcome = await delivery;
+    assert.deepEqual([outcome.kind, outcome.scope, outcome.timedOut], ['deferred', 'message', undefined]);
+    assert.match(outcome.said, /not written down/);
+    assert.equal(wire.messages.length, 0);
   });
 
   test('is not heard of before that by a destination that announces nothing', async () => {

@@ -27,6 +27,8 @@ export interface SmtpWire extends AsyncDisposable {
   /** What stood between the reply to DATA and the end `CRLF.CRLF`, that included, octet for octet. */
   readonly messages: readonly Buffer[];
   readonly connections: number;
+  /** Connections now. */
+  readonly open: number;
 }
 
 const END = Buffer.from('\r\n.\r\n');
@@ -88,6 +90,9 @@ export async function startSmtpWire(options: SmtpWireOptions = {}): Promise<Smtp
     messages,
     get connections() {
       return connections;
+    },
+    get open() {
+      return sockets.size;
     },
     async [Symbol.asyncDispose](): Promise<void> {
       for (const socket of sockets) socket.destroy();
