@@ -1,4 +1,4 @@
-"""Draws how cost grows: run by `npm run bench -- --plots DIR`, which takes some ten minutes. Plain SVG, no library.
+"""Draws how cost grows: run by `npm run bench -- --plots DIR`, which takes some five minutes. Plain SVG, no library.
 
     accounts.svg   idle polls of 50 to 400 accounts (C): seconds, memory       messages.svg   500 to 20,000 messages (A): seconds, CPU
     kept.svg       1,000 to 1,000,000 kept messages, ten new (F): seconds      size.svg       a message of 1 to 200 MB (E): seconds, memory
