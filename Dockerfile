@@ -18,7 +18,8 @@ COPY --from=packages /app/node_modules ./node_modules
 COPY package.json LICENSE ./
 COPY config ./config
 COPY src ./src
-ENV NODE_ENV=production MAILFERRY_DATA_DIR=/data
+# What Node has compiled is kept for the health checks, which start it each time.
+ENV NODE_ENV=production MAILFERRY_DATA_DIR=/data NODE_COMPILE_CACHE=/tmp/mailferry-compiled
 USER node
 VOLUME /data
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["node", "/app/src/main.ts", "health"]

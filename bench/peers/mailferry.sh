@@ -1,9 +1,8 @@
 #!/bin/bash
 # mailferry itself: one `sync` with its embedded Redis, which it starts and stops within the measured time.
-root=$(cd "$(dirname "$0")/../.." && pwd)
 # One account is served as A and B say; many at once may use as many connections as the limit's best.
 parallel=20; [ "$(wc -l < "$USERS_FILE")" -lt 50 ] || parallel=50
-mailferry() { node "$root/src/main.ts" --config "$WORKDIR/mailferry.yaml" "$@"; }
+mailferry() { "$BENCH_OUT/mailferry/dist/main.js" --config "$WORKDIR/mailferry.yaml" "$@"; }
 if [ "$PHASE" = prime ]; then
   {
     echo "dataDir: $WORKDIR/data"

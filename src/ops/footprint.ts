@@ -1,13 +1,15 @@
 /**
  * Keeps a worker small. V8 lets young garbage grow as if memory were free, and the C library keeps what it frees; a worker is
- * mostly idle and shares a small server, so it starts itself anew (the same process id) with settings that give memory back.
+ * mostly idle and shares a small server, so it runs with settings that give memory back. The first line of `main.ts` sets them
+ * for whoever calls it by its name; called in another way it starts itself anew (the same process id) with them.
  */
 
 import { getCompileCacheDir } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 
 const MARK = 'MAILFERRY_FOOTPRINT';
-const FLAGS = ['--max-semi-space-size=8', '--expose-gc'];
+/** Without V8's last optimiser: what it gains in a worker's life it takes for itself, in time and memory. The one before it stays. */
+const FLAGS = ['--max-semi-space-size=8', '--no-opt', '--expose-gc'];
 // Garbage is looked for once the heap has grown by so much, not when it has doubled. A V8 that does not know it goes on.
 const GROWTH = '--heap-growing-percent=25';
 /** Accounts whose sessions together leave more behind than their work is held up by collecting it. */
@@ -22,13 +24,24 @@ const ALLOCATOR = {
   MALLOC_TRIM_THRESHOLD_: '131072',
 };
 
+/** The first line of `main.ts`, for `env` to start it with these settings at once. */
+export const FIRST_LINE = `#!/usr/bin/env -S ${Object.entries(ALLOCATOR)
+  .map(([name, value]) => `${name}=${value}`)
+  .join(' ')} node ${FLAGS.join(' ')}`;
+
+/** True if it was started with these settings. */
+function isSmall(): boolean {
+  return FLAGS.every((flag) => process.execArgv.includes(flag));
+}
+
 /**
  * Replaces this process by the same program with small settings. Returns only if that is done already, was switched off
  * (`MAILFERRY_FOOTPRINT=default` in the environment), or cannot be done here; then all works as well, with more memory.
  */
 export function startSmall(main: string, argv: readonly string[]): void {
   const { env, execArgv, execPath } = process;
-  if (env[MARK] !== undefined || typeof process.execve !== 'function' || process.platform === 'win32') return;
+  if (isSmall() || env[MARK] !== undefined || typeof process.execve !== 'function' || process.platform === 'win32')
+    return;
   const cache = getCompileCacheDir();
   const emitWarning = process.emitWarning.bind(process);
   // It is marked experimental, which is no news to whoever reads the log.
@@ -54,6 +67,6 @@ export function startSmall(main: string, argv: readonly string[]): void {
  */
 export function settleDown(accounts: number, stays: boolean): void {
   const many = accounts >= MANY;
-  if (many && process.env[MARK] === 'small') setFlagsFromString(GROWTH);
+  if (many && isSmall()) setFlagsFromString(GROWTH);
   if (stays || many) globalThis.gc?.({ type: 'major', flavor: 'last-resort', execution: 'sync' });
 }
