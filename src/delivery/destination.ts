@@ -80,6 +80,8 @@ export interface Delivery {
 /** A destination with its connections. Made from its config by `delivery/open.ts`; safe to use concurrently. */
 export interface Destination {
   readonly name: string;
+  /** Deliveries that it takes at a time; left out where that is not known. */
+  readonly parallel?: number;
   /** Attempts one delivery. Throws only on bugs: every expected failure is an outcome. Ends soon after `signal` aborts. */
   deliver(delivery: Delivery): Promise<Outcome>;
   /** Connects and authenticates without delivering anything. Throws a `Failure` that explains what is wrong. */

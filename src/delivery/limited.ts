@@ -18,6 +18,7 @@ export function withLimits(
   const gate = new Gate(limit);
   return {
     name: destination.name,
+    parallel: limit,
     check: (signal) => destination.check(signal),
     close: () => destination.close(),
     async deliver(delivery: Delivery): Promise<Outcome> {

@@ -138,7 +138,7 @@ export class Slots {
  */
 export function withSharedLimit(destination: Destination, slots: Slots, most: () => number | undefined): Destination {
   return {
-    name: destination.name,
+    ...destination,
     check: async (signal) => await destination.check(signal),
     close: async () => await destination.close(),
     async deliver(delivery: Delivery) {

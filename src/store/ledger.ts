@@ -32,12 +32,32 @@ const CHUNK = 2000;
 const ATTEMPTS = 60;
 const NEVER: AbortSignal = new AbortController().signal;
 
-/** As the script takes it: a group that is Open, Settled or gone (`x`); the Account's state; a line of the Trail. */
-function operation(letter: 'o' | 's' | 'x' | 'a' | 't', field: string, value: string): string {
-  // Neither unique-ids, which were lines once, nor JSON can hold one.
-  if (field.includes('\n') || value.includes('\n'))
-    throw new TypeError(`a line end in the ledger: ${printable(field)}`);
-  return `${letter}${field}\n${value}\n`;
+/** What one call of the script writes: lines, as it takes them. */
+class Batch {
+  readonly open: string[] = [];
+  readonly settled: string[] = [];
+  readonly gone: string[] = [];
+  readonly events: string[] = [];
+  state = '';
+
+  get size(): number {
+    return (this.open.length + this.settled.length) / 2 + this.gone.length + this.events.length;
+  }
+
+  /** The script's arguments behind those that say whose it is. */
+  parameters(): string[] {
+    return [linesOf(this.open), linesOf(this.settled), linesOf(this.gone), this.state, linesOf(this.events)];
+  }
+}
+
+function linesOf(lines: readonly string[]): string {
+  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
+}
+
+/** Neither unique-ids, which were lines once, nor JSON can hold a line end. @throws TypeError all the same */
+function line(text: string): string {
+  if (text.includes('\n')) throw new TypeError(`a line end in the ledger: ${printable(text)}`);
+  return text;
 }
 
 /** What a listing looks like beside the ledger: the plan's input. */
@@ -233,7 +253,7 @@ export class Ledger {
 
   /** Adds to the trail, with the next write. */
   record(event: TrailEvent): void {
-    this.#events.push(operation('t', '', encodeTrailEvent(event)));
+    this.#events.push(line(encodeTrailEvent(event)));
   }
 
   /** Resolves when everything so far is durable. @throws LedgerFailure if it cannot become so */
@@ -270,23 +290,27 @@ export class Ledger {
   }
 
   /** What is to be written now. Of a group that changed more than once, its last form alone. */
-  #take(): string[] {
-    const operations: string[] = [];
+  #take(): Batch[] {
+    let batch = new Batch();
+    const batches = [batch];
+    const room = (): Batch => {
+      if (batch.size >= BATCH) batches.push((batch = new Batch()));
+      return batch;
+    };
     for (const uniqueId of this.#dirty) {
       this.#staged.delete(uniqueId);
       const open = this.#open.get(uniqueId);
       const settled = open ? undefined : this.#read.get(uniqueId);
-      if (open) operations.push(operation('o', uniqueId, encodeGroup(open)));
-      else if (settled) operations.push(operation('s', uniqueId, encodeGroup(settled)));
-      else operations.push(operation('x', uniqueId, ''));
+      if (open) room().open.push(line(uniqueId), line(encodeGroup(open)));
+      else if (settled) room().settled.push(line(uniqueId), line(encodeGroup(settled)));
+      else room().gone.push(line(uniqueId));
     }
-    if (this.#stateDirty) operations.push(operation('a', 'account', JSON.stringify(this.#state)));
-    // There may be a million: too many for the arguments of a call.
-    for (const event of this.#events) operations.push(event);
+    if (this.#stateDirty) batch.state = JSON.stringify(this.#state);
+    for (const event of this.#events) room().events.push(event);
     this.#dirty = new Set();
     this.#stateDirty = false;
     this.#events = [];
-    return operations;
+    return batches;
   }
 
   async #writeAll(): Promise<void> {
@@ -296,9 +320,7 @@ export class Ledger {
       const { resolve, reject } = this.#next;
       this.#next = undefined;
       try {
-        const operations = this.#take();
-        for (let start = 0; start < operations.length; start += BATCH)
-          await this.#write(operations.slice(start, start + BATCH));
+        for (const batch of this.#take()) await this.#write(batch);
         resolve();
       } catch (error) {
         this.#failed = asLedgerFailure(error);
@@ -310,12 +332,12 @@ export class Ledger {
     this.#writing = undefined;
   }
 
-  async #write(operations: readonly string[]): Promise<void> {
+  async #write(batch: Batch): Promise<void> {
     const { fence, open, settled, state, trail } = this.#keys;
     this.#serial += 1;
     const { events, keep } = this.#trail;
     const keys = [fence, open, settled, state, trail];
-    const parameters = [...keys, this.#lease.token, this.#serial, events, keep, operations.join('')];
+    const parameters = [...keys, this.#lease.token, this.#serial, events, keep, ...batch.parameters()];
     for (let failures = 1; ; failures += 1) {
       try {
         await unlessAborted(runScript(this.#redis, WRITE, parameters), this.#giveUp);

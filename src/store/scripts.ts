@@ -45,8 +45,9 @@ return redis.call('DEL', KEYS[1])`,
 };
 
 /**
- * KEYS fence, open, settled, state, trail; ARGV token, serial, events kept, milliseconds that they are kept, operations: each a letter,
- * a field, LF, a value, LF. (One argument: clients and Redis spend more on a thousand small ones than on taking it apart.)
+ * KEYS fence, open, settled, state, trail; ARGV token, serial, events kept, milliseconds that they are kept, and what is written, each
+ * line with its end: groups that are open from now on (field, value), settled ones (field, value), those that are gone (field), the
+ * account's state, events. (One argument a kind and one command a hash: clients and Redis spend more on a thousand small ones.)
  * All of it or, if the token is no longer the newest, nothing. A group lies in one hash at every moment. The serial counts
  * the writes of one token: what comes again (its answer was lost), or late (behind newer ones), changes nothing.
  */
@@ -58,20 +59,25 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('FENCED a
 local token, last = string.match(redis.call('HGET', KEYS[4], 'written') or '', '^(%S+) (%d+)$')
 if token == ARGV[1] and tonumber(last) >= tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[4], 'written', ARGV[1] .. ' ' .. ARGV[2])
-local all, at, told = ARGV[5], 1, false
-while at <= #all do
-  local middle = string.find(all, '\\n', at, true)
-  local last = string.find(all, '\\n', middle + 1, true)
-  local op, field, value = string.sub(all, at, at), string.sub(all, at + 1, middle - 1), string.sub(all, middle + 1, last - 1)
-  at = last + 1
-  if op == 'o' then redis.call('HSET', KEYS[2], field, value); redis.call('HDEL', KEYS[3], field)
-  elseif op == 's' then redis.call('HSET', KEYS[3], field, value); redis.call('HDEL', KEYS[2], field)
-  elseif op == 'x' then redis.call('HDEL', KEYS[2], field); redis.call('HDEL', KEYS[3], field)
-  elseif op == 'a' then redis.call('HSET', KEYS[4], field, value)
-  elseif op == 't' then redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[3], '*', 'e', value); told = true
+local function put(here, there, text)
+  local fields, both, count = {}, {}, 0
+  for field, value in string.gmatch(text, '([^\\n]*)\\n([^\\n]*)\\n') do
+    count = count + 1
+    fields[count], both[2 * count - 1], both[2 * count] = field, field, value
   end
+  if count == 0 then return end
+  redis.call('HSET', here, unpack(both))
+  redis.call('HDEL', there, unpack(fields))
 end
-if told then redis.call('XTRIM', KEYS[5], 'MINID', '~', tonumber(redis.call('TIME')[1]) * 1000 - tonumber(ARGV[4])) end
+put(KEYS[2], KEYS[3], ARGV[5])
+put(KEYS[3], KEYS[2], ARGV[6])
+local gone = {}
+for field in string.gmatch(ARGV[7], '([^\\n]*)\\n') do gone[#gone + 1] = field end
+if #gone > 0 then redis.call('HDEL', KEYS[2], unpack(gone)); redis.call('HDEL', KEYS[3], unpack(gone)) end
+if ARGV[8] ~= '' then redis.call('HSET', KEYS[4], 'account', ARGV[8]) end
+if ARGV[9] == '' then return 1 end
+for event in string.gmatch(ARGV[9], '([^\\n]*)\\n') do redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[3], '*', 'e', event) end
+redis.call('XTRIM', KEYS[5], 'MINID', '~', tonumber(redis.call('TIME')[1]) * 1000 - tonumber(ARGV[4]))
 return 1`,
 };
 

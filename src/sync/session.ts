@@ -20,8 +20,13 @@ import type { Assignments, Tally, TransferTools } from './transfer.ts';
 import { redirectsOf } from './wanted.ts';
 import { Window } from './window.ts';
 
-/** Messages of one session that may be on their way at a time. */
-const LIMITS = { messages: 128, octets: 16 * 1024 * 1024 };
+/** Octets of one session's messages that may be on their way at a time. */
+const OCTETS = 16 * 1024 * 1024;
+/**
+ * Messages that may be: as many as keep the destinations busy, at first by a guess. What waits longer than it must is looked at
+ * by each collection of garbage.
+ */
+const MESSAGES = { least: 32, most: 128, step: 16 };
 /** How long a session waits for destinations when there is nothing else to do. Milliseconds. */
 const GRACE = 10_000;
 /** After this a session retrieves nothing more: others may wait for its place, and new mail for the next listing. Milliseconds. */
@@ -62,10 +67,17 @@ export class Session {
   readonly #onProgress: ((progress: PollSummary) => void) | undefined;
   readonly #deletions: Deletions;
   readonly #began: number;
-  readonly #window = new Window(LIMITS);
+  readonly #window = new Window({ messages: MESSAGES.least, octets: OCTETS });
   readonly #assigned: Assignments = new Map();
   readonly #running = new Set<Promise<void>>();
   #listed = 0;
+  /** Deliveries that the destination with the most takes at a time. */
+  #parallel = 0;
+  #messages = MESSAGES.least;
+  /** Messages that have arrived and are not done with. */
+  #arrived = 0;
+  /** The next one waits for room. */
+  #isFull = false;
   #redirects: readonly string[] = [];
   #left = false;
   #ended = false;
@@ -100,6 +112,9 @@ export class Session {
   async work(todo: Plan, listed: number): Promise<void> {
     this.#listed = listed;
     this.#redirects = redirectsOf(this.#tools.hold.ledger.openEntries());
+    const { destinations } = this.#tools;
+    this.#parallel = Math.max(0, ...this.#names().map((name) => destinations.get(name)?.parallel ?? MESSAGES.most));
+    this.#widen(2 * this.#parallel + MESSAGES.step);
     for (const [messageNumber, entry] of todo.known) this.#assigned.set(entryKey(entry), messageNumber);
     for (const { row, entry } of todo.delete) this.#deletions.add(row.messageNumber, entry);
     // Where QUIT deletes what was retrieved, deletes that are due get a session of their own.
@@ -180,8 +195,18 @@ export class Session {
     if (!this.#isOver() && this.#hasRoom(weight)) return true;
     // Full. What follows is asked for together once a part has left: one write and not one a message.
     const isReady = (): boolean => this.#isOver() || (this.#window.isRelaxed && this.#hasRoom(weight));
+    this.#isFull = true;
     const waited = await this.#window.until(isReady, GRACE, this.#stop);
+    this.#isFull = false;
     return !this.#isOver() && (waited || this.#hasRoom(weight));
+  }
+
+  /** Lets as many messages be on their way, within limits; never fewer than before. */
+  #widen(messages: number): void {
+    const wanted = Math.min(messages, MESSAGES.most);
+    if (wanted <= this.#messages) return;
+    this.#messages = wanted;
+    this.#window.resize({ messages: wanted, octets: OCTETS });
   }
 
   #hasRoom(weight: Weight): boolean {
@@ -234,6 +259,8 @@ export class Session {
         this.#running.delete(run);
         this.#budget.memory.leave(weight.memory);
         if (weight.spool > 0) this.#budget.spool.leave(weight.spool);
+        // Less has arrived than the destinations take at a time: more must be on its way.
+        if (this.#isFull && this.#arrived < this.#parallel) this.#widen(this.#messages + MESSAGES.step);
         this.#window.leave(weight.memory);
         this.#onProgress?.(this.summary(false, 0));
       });
@@ -255,6 +282,7 @@ export class Session {
     }
     const message = await receiver.finish();
     this.#unconfirmed += 1;
+    this.#arrived += 1;
     try {
       this.tally.retrieved += 1;
       this.tally.octets += octets;
@@ -291,6 +319,7 @@ export class Session {
         this.#deletions.add(row.messageNumber, action.entry);
       }
     } finally {
+      this.#arrived -= 1;
       await message.release();
     }
   }

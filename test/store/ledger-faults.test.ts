@@ -126,7 +126,7 @@ suite('writes', () => {
   test('a write that comes again, late, changes nothing', async () => {
     const { account, lease, ledger } = await opened();
     const { fence, open, settled, state, trail } = accountKeys(account);
-    const late = [fence, open, settled, state, trail, lease.token, 1, 10, 1000, 'xu\n\nt\nagain\n'];
+    const late = [fence, open, settled, state, trail, lease.token, 1, 10, 1000, '', '', 'u\n', '', 'again\n'];
     await ledger.put(undefined, entry('u'));
     await ledger.put(undefined, entry('v'));
     assert.equal(await runScript(redis, WRITE, late), 0);
