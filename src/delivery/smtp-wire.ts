@@ -16,6 +16,8 @@ const REPLIES_AHEAD = 10_000;
 const QUIT_TIMEOUT = 5_000;
 const LF = 0x0a;
 const NOTHING: Buffer = Buffer.alloc(0);
+/** What is less than this waits a moment for what goes with it. Octets. */
+const SMALL = 32 * 1024;
 
 interface Waiting {
   readonly count: number;
@@ -34,7 +36,8 @@ export class Wire {
   /** In the order in which their replies will come. */
   readonly #waiting: Waiting[] = [];
   #resume: (() => void) | undefined;
-  #isGathering = false;
+  /** What goes out together, in a moment. */
+  #gathered: (Buffer | string)[] = [];
   #isQuitting = false;
   #quitTimer: NodeJS.Timeout | undefined;
 
@@ -96,12 +99,21 @@ export class Wire {
     return !this.isPending || this.#replies.length > 0;
   }
 
-  /** Writes. Resolves when more may be written, or the connection is over, or (see `isAnswered`) a reply has come. */
-  async write(octets: Buffer | string): Promise<void> {
-    if (this.#lost !== undefined) return;
-    this.#gather();
-    if (this.#socket.write(octets)) return;
-    await new Promise<void>((resolve) => {
+  /**
+   * Writes. What is small, and is written before the work that is ready has been done, goes out as one: a message and what announces
+   * the next.
+   * @returns undefined if more may be written at once; else it resolves when it may, or the connection is over, or (see
+   * `isAnswered`) a reply has come
+   */
+  write(octets: Buffer | string): Promise<void> | undefined {
+    if (this.#lost !== undefined) return undefined;
+    if (octets.length < SMALL) {
+      if (this.#gathered.push(octets) === 1) process.nextTick(this.#send);
+      return undefined;
+    }
+    this.#send();
+    if (this.#socket.write(octets)) return undefined;
+    return new Promise<void>((resolve) => {
       this.#resume = resolve;
     });
   }
@@ -109,6 +121,7 @@ export class Wire {
   /** Writes. Resolves when the octets are no longer needed, or the connection is over, or (see `isAnswered`) a reply has come. */
   async flush(octets: Buffer): Promise<void> {
     if (this.#lost !== undefined) return;
+    this.#send();
     await new Promise<void>((resolve) => {
       this.#resume = resolve;
       this.#socket.write(octets, () => {
@@ -117,20 +130,17 @@ export class Wire {
     });
   }
 
-  /** What is written before the work that is ready has been done goes out as one: a message and what announces the next. */
-  #gather(): void {
-    if (this.#isGathering) return;
-    this.#isGathering = true;
-    this.#socket.cork();
-    process.nextTick(() => {
-      this.#isGathering = false;
-      this.#socket.uncork();
-    });
-  }
+  readonly #send = (): void => {
+    const [first, ...others] = this.#gathered;
+    if (first === undefined || this.#lost !== undefined) return;
+    this.#gathered = [];
+    // One piece is cheaper to write than many, even where it must be made.
+    this.#socket.write(others.length === 0 ? first : joined([first, ...others]));
+  };
 
   /** The replies behind those that are waited for already: fewer if the connection ends before, or the server says with 421 that it will end it. */
-  async replies(count: number): Promise<readonly Reply[]> {
-    return await new Promise((resolve) => {
+  replies(count: number): Promise<readonly Reply[]> {
+    return new Promise((resolve) => {
       this.#waiting.push({ count, resolve });
       if (this.#lost !== undefined || (this.#waiting.length === 1 && this.#replies.length >= count)) this.#settle();
     });
@@ -157,6 +167,7 @@ export class Wire {
     this.#quitTimer = setTimeout(() => {
       this.end('closed');
     }, QUIT_TIMEOUT);
+    this.#send();
     this.#socket.write('QUIT\r\n');
     void this.replies(1).then(() => {
       this.end('closed');
@@ -164,18 +175,19 @@ export class Wire {
   }
 
   #take(chunk: Buffer): void {
-    let octets = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    for (let at = octets.indexOf(LF); at >= 0; at = octets.indexOf(LF)) {
-      this.#takeLine(octets.subarray(0, at));
-      octets = octets.subarray(at + 1);
+    const octets = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    let from = 0;
+    for (let end = octets.indexOf(LF); end >= 0; end = octets.indexOf(LF, from)) {
+      this.#takeLine(octets, from, end);
+      from = end + 1;
     }
-    this.#rest = octets;
-    if (this.#size + octets.length > REPLY_LIMIT) this.end('the server sent a reply without end');
+    this.#rest = from === octets.length ? NOTHING : octets.subarray(from);
+    if (this.#size + this.#rest.length > REPLY_LIMIT) this.end('the server sent a reply without end');
   }
 
-  #takeLine(octets: Buffer): void {
-    const line = decode(octets).trimEnd();
-    this.#size += octets.length + 1;
+  #takeLine(octets: Buffer, from: number, end: number): void {
+    const line = decode(octets, from, end).trimEnd();
+    this.#size += end - from + 1;
     if (line === '' || this.#lost !== undefined) return;
     if (line[3] === '-' && /^\d{3}-/.test(line)) {
       this.#lines.push(line);
@@ -211,7 +223,14 @@ export class Wire {
 }
 
 /** Replies are UTF-8 where they may be (RFC 6531 §3.7.4.2), else shown octet by octet. */
-function decode(octets: Buffer): string {
-  const text = octets.toString('utf8');
-  return text.includes('\ufffd') ? octets.toString('latin1') : text;
+function decode(octets: Buffer, from: number, end: number): string {
+  const text = octets.toString('utf8', from, end);
+  return text.includes('\ufffd') ? octets.toString('latin1', from, end) : text;
+}
+
+function joined(pieces: readonly (Buffer | string)[]): Buffer {
+  const all = Buffer.allocUnsafe(pieces.reduce((sum, piece) => sum + Buffer.byteLength(piece), 0));
+  let at = 0;
+  for (const piece of pieces) at += typeof piece === 'string' ? all.write(piece, at) : piece.copy(all, at);
+  return all;
 }
