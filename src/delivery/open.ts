@@ -29,10 +29,11 @@ async function openKind(config: DestinationConfig, context: DestinationContext):
 /** Loads a kind when it is used for the first time: the libraries of all kinds take longer than the rest of a start. */
 function lazy(name: string, load: () => Promise<Destination>): Destination {
   let opened: Promise<Destination> | undefined;
-  const open = async (): Promise<Destination> => await (opened ??= load());
+  let destination: Destination | undefined;
+  const open = async (): Promise<Destination> => (destination = await (opened ??= load()));
   return {
     name,
-    deliver: async (delivery) => await (await open()).deliver(delivery),
+    deliver: (delivery) => destination?.deliver(delivery) ?? open().then((first) => first.deliver(delivery)),
     check: async (signal) => await (await open()).check(signal),
     close: async () => {
       if (opened) await (await opened).close();

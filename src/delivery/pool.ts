@@ -42,14 +42,14 @@ export class Pool<T extends Pooled> {
   /** An idle connection, or a new one, or one that waits for an answer. Throws what opening throws. */
   async acquire(signal: AbortSignal, options: { readonly fresh?: boolean } = {}): Promise<Lease<T>> {
     let waiting: T | undefined;
-    for (const [connection, timer] of options.fresh === true ? [] : this.#idle) {
+    for (const connection of options.fresh === true ? [] : this.#idle.keys()) {
       if (!connection.usable) {
-        this.#forget(connection, timer);
+        this.#forget(connection, this.#idle.get(connection));
         this.#live.delete(connection);
         connection.close();
       } else if (connection.pending) waiting ??= connection;
       else {
-        this.#forget(connection, timer);
+        this.#forget(connection, this.#idle.get(connection));
         return { connection, reused: true };
       }
     }

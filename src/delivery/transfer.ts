@@ -56,20 +56,53 @@ export interface TransferConfig extends SessionConfig {
 
 /** A delivery made ready: all that is the same whichever connection takes it. */
 interface Prepared {
+  readonly from: Addressed;
+  readonly to: Addressed;
   readonly envelope: WireEnvelope;
-  /** The recipient as the outcome names it, by the address as it goes to the server. */
-  readonly names: ReadonlyMap<string, string>;
   readonly content: Content;
+}
+
+/** Addresses made ready. */
+interface Addressed {
+  /** As they go to the server. */
+  readonly addresses: readonly string[];
+  /** As the outcome names them, by the address as it goes to the server. */
+  readonly names: ReadonlyMap<string, string>;
+  /** The first that is no address, if there is one; and the first that needs SMTPUTF8. */
+  readonly bad: string | undefined;
+  readonly international: string | undefined;
+}
+
+function addressed(names: readonly string[]): Addressed {
+  const byAddress = new Map(names.map((name) => [withAsciiDomain(name), name]));
+  const addresses = [...byAddress.keys()];
+  const bad = addresses.find((address) => !isAddress(address));
+  return { addresses, names: byAddress, bad, international: addresses.find(needsUtf8) };
+}
+
+/** The reverse-path; empty for none. */
+function sender(address: string): Addressed {
+  return address === '' ? NOBODY : addressed([address]);
+}
+
+const NOBODY: Addressed = { addresses: [''], names: new Map(), bad: undefined, international: undefined };
+
+/** What is the same for every message, made ready once. */
+interface Constant {
+  readonly to: Addressed;
+  readonly from: Addressed | undefined;
 }
 
 export function openTransfer(config: TransferConfig, context: DestinationContext): Destination {
   const open = opener(config, context);
   const pool = new Pool(open, { most: config.concurrency, idleTimeout: IDLE_TIMEOUT });
+  const constant = { to: addressed(config.to), from: constantSender(config) };
 
   async function deliver(delivery: Delivery): Promise<Outcome> {
     const fields = headerFields(delivery.message.header);
     const all = recipientsFor(config, fields);
-    const recipients = all.filter((recipient) => !delivery.settled.has(recipient));
+    const { settled } = delivery;
+    const recipients = settled.size === 0 ? all : all.filter((recipient) => !settled.has(recipient));
     if (recipients.length === 0 && all.length > 0) {
       return { kind: 'confirmed', said: 'every recipient was settled before', scope: 'message', recipients: {} };
     }
@@ -77,14 +110,14 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
     const reason = all.length === 0 ? 'no header field names a recipient' : loopReason(fields, self, config.maxHops);
     if (reason !== undefined) return outcomeOf(recipients, { kind: 'unsendable', reason });
     try {
-      const prepared = await prepare(config, context, delivery, recipients);
+      const prepared = await prepare(config, context, delivery, recipients, constant);
       const report = await attempt(prepared, delivery);
       // Nothing of it was sent then.
       if ((await delivery.begun) === false) return stopped();
       const named = (replies: ReadonlyMap<string, Reply>): ReadonlyMap<string, Reply> =>
         replies.size === 0
           ? replies
-          : new Map([...replies].map(([to, reply]) => [prepared.names.get(to) ?? to, reply]));
+          : new Map([...replies].map(([to, reply]) => [prepared.to.names.get(to) ?? to, reply]));
       return outcomeOf(recipients, report.ending, named(report.refused), named(report.settled));
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -96,7 +129,7 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
     let fresh = false;
     for (;;) {
       const { connection, reused } = await pool.acquire(delivery.signal, { fresh });
-      const obstacle = unsendable(prepared.envelope, connection.extensions);
+      const obstacle = unsendable(prepared, connection.extensions);
       if (obstacle !== undefined) {
         pool.release(connection);
         return { refused: new Map(), settled: new Map(), ending: { kind: 'unsendable', reason: obstacle } };
@@ -199,6 +232,7 @@ async function prepare(
   context: DestinationContext,
   delivery: Delivery,
   recipients: readonly string[],
+  constant: Constant,
 ): Promise<Prepared> {
   const { message } = delivery;
   const time = context.now();
@@ -209,17 +243,15 @@ async function prepare(
     config.attachFrom === undefined && message.bytes !== undefined
       ? inMemory([...trace, message.bytes])
       : await streamed(config, message, { account, id, hostName, to: recipients, time }, trace);
-  const names = new Map(recipients.map((recipient) => [withAsciiDomain(recipient), recipient]));
-  return {
-    envelope: {
-      from: await reversePath(config, delivery, time),
-      to: [...names.keys()],
-      ...survey,
-      requireTls: config.requireTls ?? false,
-    },
-    names,
-    content,
+  const to = recipients === config.to ? constant.to : addressed(recipients);
+  const from = constant.from ?? sender(await reversePath(config, delivery, time));
+  const envelope = {
+    from: from.addresses[0] ?? '',
+    to: to.addresses,
+    ...survey,
+    requireTls: config.requireTls ?? false,
   };
+  return { from, to, envelope, content };
 }
 
 type Surveyed = Survey & { readonly content: Content };
@@ -266,9 +298,15 @@ async function surveyed(message: StoredMessage): Promise<Survey> {
   return surveyor.result();
 }
 
+/** The reverse-path that does not depend on the message, if it is one. */
+function constantSender({ attachFrom, from }: TransferConfig): Addressed | undefined {
+  if (attachFrom !== undefined) return sender(withAsciiDomain(attachFrom));
+  return from.kind === 'address' ? sender(withAsciiDomain(from.address)) : undefined;
+}
+
+/** The reverse-path that does. */
 async function reversePath(config: TransferConfig, delivery: Delivery, time: Date): Promise<string> {
-  if (config.attachFrom !== undefined) return withAsciiDomain(config.attachFrom);
-  if (config.from.kind === 'address') return withAsciiDomain(config.from.address);
+  if (config.from.kind === 'address') return config.from.address;
   // Without a Return-Path the null reverse-path is the one that cannot send a bounce to somebody uninvolved.
   const original = withAsciiDomain(originalReversePath(headerFields(delivery.message.header)) ?? '');
   if (config.from.kind === 'original') return original;
@@ -277,15 +315,14 @@ async function reversePath(config: TransferConfig, delivery: Delivery, time: Dat
 }
 
 /** Why this server can never take this message, if so: known before anything is sent. */
-function unsendable(envelope: WireEnvelope, extensions: Extensions): string | undefined {
+function unsendable({ from, to, envelope }: Prepared, extensions: Extensions): string | undefined {
   const limit = sizeLimit(extensions);
   if (limit !== undefined && envelope.size > limit) {
     return `the message has ${String(envelope.size)} octets, the server takes ${String(limit)}`;
   }
-  const addresses = [envelope.from, ...envelope.to].filter((address) => address !== '');
-  const bad = addresses.find((address) => !isAddress(address));
+  const bad = from.bad ?? to.bad;
   if (bad !== undefined) return `${printable(bad, 100)} is no mail address`;
-  const international = addresses.find(needsUtf8);
+  const international = from.international ?? to.international;
   if (international !== undefined && !extensions.has('SMTPUTF8')) {
     return `${printable(international, 100)} needs SMTPUTF8, which the server does not offer`;
   }

@@ -231,7 +231,7 @@ export class Pop3Client {
         kept += piece.length;
       },
     };
-    await this.#fetch(`TOP ${number(messageNumber)} ${number(lines)}`, sink);
+    await this.#heeding(this.#fetch(`TOP ${number(messageNumber)} ${number(lines)}`, sink));
     return Buffer.concat(pieces);
   }
 
@@ -240,20 +240,21 @@ export class Pop3Client {
    * @returns its octets
    * @throws Pop3Error: `refused` if the server has no such message (the session goes on), else the session is over
    */
-  async retrieve(messageNumber: number, sink: MessageSink): Promise<number> {
+  retrieve(messageNumber: number, sink: MessageSink): Promise<number> {
     let octets = 0;
     const write = (piece: Buffer): void | Promise<void> => {
       octets += piece.length;
       return sink.write(piece);
     };
     this.#retrieved.add(messageNumber);
-    try {
-      await this.#fetch(`RETR ${number(messageNumber)}`, { write });
-    } catch (error) {
-      if (error instanceof Pop3Error && error.kind === 'refused') this.#retrieved.delete(messageNumber);
-      throw error;
-    }
-    return octets;
+    return this.#fetch(`RETR ${number(messageNumber)}`, { write }).then(
+      () => octets,
+      (error: unknown) => {
+        this.#heed(error);
+        if (error instanceof Pop3Error && error.kind === 'refused') this.#retrieved.delete(messageNumber);
+        throw error;
+      },
+    );
   }
 
   /** The same as a stream, which ends only if the terminator was seen and fails otherwise. */
@@ -293,9 +294,8 @@ export class Pop3Client {
   }
 
   /** Marks a message as deleted: it goes at `quit`, and not before. */
-  async delete(messageNumber: number): Promise<void> {
-    await this.#ask(`DELE ${number(messageNumber)}`);
-    this.#marked.add(messageNumber);
+  delete(messageNumber: number): Promise<void> {
+    return this.#ask(`DELE ${number(messageNumber)}`).then(() => void this.#marked.add(messageNumber));
   }
 
   /** Unmarks all. */
@@ -344,15 +344,19 @@ export class Pop3Client {
   }
 
   #fetch(line: string, sink: MessageSink): Promise<Accepted> {
-    return this.#heeding(this.#engine.send({ line, shown: line, body: { kind: 'message', sink } }));
+    return this.#engine.send({ line, shown: line, body: { kind: 'message', sink } });
   }
 
   /** RFC 6856 §5: what is refused with [UTF8] can be had by who said UTF8 before the login, as the next session does. */
+  #heed(error: unknown): void {
+    if (error instanceof Pop3Error && error.responseCode === 'UTF8') lessons.learn(this.#key, { utf8: true });
+  }
+
   async #heeding<T>(asked: Promise<T>): Promise<T> {
     try {
       return await asked;
     } catch (error) {
-      if (error instanceof Pop3Error && error.responseCode === 'UTF8') lessons.learn(this.#key, { utf8: true });
+      this.#heed(error);
       throw error;
     }
   }

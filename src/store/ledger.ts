@@ -16,7 +16,7 @@ import { isQuiet } from '../sync/plan.ts';
 import type { Policy } from '../sync/plan.ts';
 import { encodeTrailEvent, TRAIL_LIMITS } from '../sync/trail.ts';
 import type { TrailEvent, TrailLimits } from '../sync/trail.ts';
-import { printable } from '../untrusted.ts';
+import { Batch, line } from './batch.ts';
 import { decodeGroup, encodeGroup, isSettled } from './codec.ts';
 import { accountKeys } from './keys.ts';
 import type { AccountKeys } from './keys.ts';
@@ -31,34 +31,6 @@ const CHUNK = 2000;
 /** Failures of one write in a row, some five minutes, before the ledger is given up. */
 const ATTEMPTS = 60;
 const NEVER: AbortSignal = new AbortController().signal;
-
-/** What one call of the script writes: lines, as it takes them. */
-class Batch {
-  readonly open: string[] = [];
-  readonly settled: string[] = [];
-  readonly gone: string[] = [];
-  readonly events: string[] = [];
-  state = '';
-
-  get size(): number {
-    return (this.open.length + this.settled.length) / 2 + this.gone.length + this.events.length;
-  }
-
-  /** The script's arguments behind those that say whose it is. */
-  parameters(): string[] {
-    return [linesOf(this.open), linesOf(this.settled), linesOf(this.gone), this.state, linesOf(this.events)];
-  }
-}
-
-function linesOf(lines: readonly string[]): string {
-  return lines.length === 0 ? '' : `${lines.join('\n')}\n`;
-}
-
-/** Neither unique-ids, which were lines once, nor JSON can hold a line end. @throws TypeError all the same */
-function line(text: string): string {
-  if (text.includes('\n')) throw new TypeError(`a line end in the ledger: ${printable(text)}`);
-  return text;
-}
 
 /** What a listing looks like beside the ledger: the plan's input. */
 export interface Comparison {

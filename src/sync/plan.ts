@@ -133,13 +133,14 @@ export function decide(entry: Entry, input: Pick<PlanInput, 'policy' | 'now' | '
 
 function decideOpen(entry: Entry, { policy, now, opensAt, inFlight }: Parameters<typeof decide>[1]): Action {
   // What the config wants may have changed since the last attempt.
-  const paused = wantedBy(entry, policy).filter((name) => opensAt(name) > now);
+  const wanted = wantedBy(entry, policy);
+  const paused = wanted.filter((name) => opensAt(name) > now);
   const concluded = conclude(entry, policy, paused);
   if (concluded !== entry) return { do: 'put', entry: concluded };
   if (entry.retrieval.next > now) return { do: 'nothing', next: entry.retrieval.next };
   let next = 0;
   const destinations: string[] = [];
-  for (const name of wantedBy(entry, policy)) {
+  for (const name of wanted) {
     const record = entry.deliveries[name];
     if (
       record?.state === 'confirmed' ||

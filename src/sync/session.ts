@@ -69,7 +69,9 @@ export class Session {
   readonly #began: number;
   readonly #window = new Window({ messages: MESSAGES.least, octets: OCTETS });
   readonly #assigned: Assignments = new Map();
-  readonly #running = new Set<Promise<void>>();
+  /** Messages on their way. */
+  #running = 0;
+  #whenIdle: (() => void) | undefined;
   #listed = 0;
   /** Deliveries that the destination with the most takes at a time. */
   #parallel = 0;
@@ -105,7 +107,7 @@ export class Session {
 
   /** True if no delivery runs any more. */
   get isIdle(): boolean {
-    return this.#running.size === 0;
+    return this.#running === 0;
   }
 
   /** Does what the plan says. @throws what broke the session, or the ledger */
@@ -137,7 +139,7 @@ export class Session {
       this.#window.enter(weight.memory);
       this.#budget.memory.enter(weight.memory);
       if (weight.spool > 0) this.#budget.spool.enter(weight.spool);
-      this.#start(retrieval, weight);
+      void this.#run(retrieval, weight);
     }
     if (!isStuck) await this.#wait();
     await this.#deletions.drained();
@@ -158,7 +160,7 @@ export class Session {
   async settled(): Promise<boolean> {
     this.#ended = true;
     const before = this.#broken;
-    await Promise.all(this.#running);
+    if (this.#running > 0) await new Promise<void>((resolve) => (this.#whenIdle = resolve));
     if (before === undefined && this.#broken !== undefined) this.#tools.events.outcomeNotWritten(this.#broken);
     return this.#readyLater;
   }
@@ -246,25 +248,26 @@ export class Session {
 
   /** Waits for what runs, as long as it goes on within the grace. */
   async #wait(): Promise<void> {
-    const isReady = (): boolean => this.#running.size === 0 || this.#broken !== undefined;
+    const isReady = (): boolean => this.#running === 0 || this.#broken !== undefined;
     await this.#window.until(isReady, GRACE, this.#tools.hardStop);
   }
 
-  #start(retrieval: Retrieval, weight: Weight): void {
-    const run = this.#transfer(retrieval)
-      .catch((error: unknown) => {
-        this.#broken ??= error;
-      })
-      .finally(() => {
-        this.#running.delete(run);
-        this.#budget.memory.leave(weight.memory);
-        if (weight.spool > 0) this.#budget.spool.leave(weight.spool);
-        // Less has arrived than the destinations take at a time: more must be on its way.
-        if (this.#isFull && this.#arrived < this.#parallel) this.#widen(this.#messages + MESSAGES.step);
-        this.#window.leave(weight.memory);
-        this.#onProgress?.(this.summary(false, 0));
-      });
-    this.#running.add(run);
+  /** One message, from its retrieval to the end of its deliveries. Throws nothing: what broke is noted. */
+  async #run(retrieval: Retrieval, weight: Weight): Promise<void> {
+    this.#running += 1;
+    try {
+      await this.#transfer(retrieval);
+    } catch (error) {
+      this.#broken ??= error;
+    }
+    this.#running -= 1;
+    this.#budget.memory.leave(weight.memory);
+    if (weight.spool > 0) this.#budget.spool.leave(weight.spool);
+    // Less has arrived than the destinations take at a time: more must be on its way.
+    if (this.#isFull && this.#arrived < this.#parallel) this.#widen(this.#messages + MESSAGES.step);
+    this.#window.leave(weight.memory);
+    this.#onProgress?.(this.summary(false, 0));
+    if (this.#running === 0) this.#whenIdle?.();
   }
 
   async #transfer(retrieval: Retrieval): Promise<void> {
@@ -280,7 +283,8 @@ export class Session {
       await this.#notRetrieved(retrieval, error.said ?? error.message);
       return;
     }
-    const message = await receiver.finish();
+    const finished = receiver.finish();
+    const message = finished instanceof Promise ? await finished : finished;
     this.#unconfirmed += 1;
     this.#arrived += 1;
     try {
@@ -320,7 +324,8 @@ export class Session {
       }
     } finally {
       this.#arrived -= 1;
-      await message.release();
+      const released = message.release();
+      if (released) await released;
     }
   }
 

@@ -137,7 +137,9 @@ export async function deliver(
       // What is sent at once is written again before that; until then its server has it.
       if (due.length > 0) ledger.stage(written, current);
       else await ledger.put(written, current);
-      await Promise.all(due.map(async (name) => await attempt(key, name, message, tools, tally)));
+      const [only] = due;
+      if (due.length === 1 && only !== undefined) await attempt(key, only, message, tools, tally);
+      else await Promise.all(due.map(async (name) => await attempt(key, name, message, tools, tally)));
     } finally {
       for (const name of due) hold.end(key, name);
     }
@@ -203,10 +205,11 @@ async function attempt(
     attempt: (record?.attempt ?? 0) + 1,
     firstSeen: new Date(entry.firstSeen),
     settled: settledOf(record),
-    async mayBegin() {
+    mayBegin() {
       // Asked only now: the destination may have been paused while this delivery waited for its turn.
-      turn.pass = await breakers.enter(name);
-      return turn.pass !== undefined;
+      const entered = breakers.enter(name);
+      const noted = (pass: Pass | undefined): boolean => (turn.pass = pass) !== undefined;
+      return entered instanceof Promise ? entered.then(noted) : noted(entered);
     },
     begin() {
       turn.begun = begin(key, name, tools, tally).catch((error: unknown) => {

@@ -22,12 +22,11 @@ export type Verdict = 'open' | 'confirmed' | 'quarantined';
 export function wantedBy(entry: Entry, wants: Wants): readonly string[] {
   const { deliverTo, routed = false, fallback = {} } = wants;
   // Nearly always: all go on as the config says.
-  if (!routed && !Object.values(entry.deliveries).some(({ state }) => state === 'waived' || state === 'rejected'))
-    return deliverTo;
+  if (!routed && !hasOne(entry, 'waived') && !hasOne(entry, 'rejected')) return deliverTo;
   const recorded = deliverTo.filter((name) => entry.deliveries[name] !== undefined);
   const names = routed && recorded.length > 0 ? recorded : [...deliverTo];
   // A person may have sent it elsewhere instead, to whatever the config has.
-  if (Object.values(entry.deliveries).some(({ state }) => state === 'waived')) {
+  if (hasOne(entry, 'waived')) {
     names.push(...Object.keys(entry.deliveries).filter((name) => !names.includes(name)));
   }
   for (const name of names) {
@@ -36,6 +35,12 @@ export function wantedBy(entry: Entry, wants: Wants): readonly string[] {
     if (next !== undefined && entry.deliveries[name]?.state === 'rejected' && !names.includes(next)) names.push(next);
   }
   return names;
+}
+
+/** True if a delivery is in that state. Asked many times for each message. */
+function hasOne({ deliveries }: Entry, state: DeliveryRecord['state']): boolean {
+  for (const name in deliveries) if (deliveries[name]?.state === state) return true;
+  return false;
 }
 
 /** Destinations that a person sent messages to, beyond those of the account. */
@@ -57,18 +62,29 @@ export function verdictOf(entry: Entry, wants: Wants, paused: readonly string[] 
   const { optional = [], fallback = {} } = wants;
   const all = wantedBy(entry, wants);
   if (all.length === 0) return 'open';
-  const names = all.filter((name) => !isReplaced(entry, name, fallback) && entry.deliveries[name]?.state !== 'waived');
-  // Fallbacks in a circle, and each has rejected.
-  if (names.length === 0) return 'quarantined';
-  const states = names.map((name) => {
+  let isAsked = false;
+  let anyConfirmed = false;
+  /** One must confirm yet; one at least of the rest must have, since this one may be left. */
+  let isOpen = false;
+  let isLeft = false;
+  let isOver = true;
+  for (const name of all) {
     const record = entry.deliveries[name];
-    const isSpared = record?.state !== 'started' && paused.includes(name);
-    return { record, mayBeLeft: optional.includes(name) && (wasTried(record) || isSpared) };
-  });
-  const anyConfirmed = states.some(({ record }) => record?.state === 'confirmed');
-  const isDone = states.every(({ mayBeLeft, record }) => record?.state === 'confirmed' || (mayBeLeft && anyConfirmed));
-  if (isDone) return 'confirmed';
-  const isOver = states.every(({ record }) => record?.state === 'confirmed' || record?.state === 'rejected');
+    const state = record?.state;
+    if (state === 'waived' || isReplaced(entry, name, fallback)) continue;
+    isAsked = true;
+    if (state === 'confirmed') {
+      anyConfirmed = true;
+      continue;
+    }
+    if (state !== 'rejected') isOver = false;
+    const isSpared = state !== 'started' && paused.includes(name);
+    if (optional.includes(name) && (wasTried(record) || isSpared)) isLeft = true;
+    else isOpen = true;
+  }
+  // Fallbacks in a circle, and each has rejected.
+  if (!isAsked) return 'quarantined';
+  if (!isOpen && (anyConfirmed || !isLeft)) return 'confirmed';
   return isOver ? 'quarantined' : 'open';
 }
 
