@@ -30,7 +30,7 @@ describe('the settings that keep a worker small', () => {
       `import { startSmall } from ${JSON.stringify(join(SOURCE, 'ops/footprint.ts'))};
        const [word] = process.argv.slice(2);
        if (word === 'first') startSmall(import.meta.filename, ['second']);
-       console.log(word, process.execArgv.includes('--no-opt'), process.env.MALLOC_ARENA_MAX);`,
+       console.log(word, process.execArgv.includes('--expose-gc'), process.env.MALLOC_ARENA_MAX);`,
     );
     const seen = (env: Readonly<Record<string, string>>, flags: readonly string[]): string => {
       const all = { PATH: process.env['PATH'] ?? '', ...env };
