@@ -53,27 +53,40 @@ export class Stuffer {
   }
 }
 
-/** A whole message, the final dot included, and its survey: one copy where there is nothing to do. */
+/** A whole message, the final dot included, and its survey: one copy. */
 export function stuffed(parts: readonly Buffer[]): Survey & { readonly data: Buffer } {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  const room = Buffer.allocUnsafe(length + CRLF.length + TERMINATOR.length);
+  let last = LF;
+  let length = 0;
+  let eightBit = false;
+  let lone = false;
+  // What is put in, and how much of that is dots, which do not count for the size.
+  let added = 0;
+  let dots = 0;
+  const cuts = parts.map((part) => {
+    const found = cutsOf(part, last, true);
+    for (const cut of found) {
+      const missing = insertion(cut === 0 ? last : (part[cut - 1] ?? 0), part[cut] ?? 0);
+      added += missing?.length ?? 0;
+      if (missing === INSERT_DOT || missing === INSERT_LF_DOT) dots += 1;
+      lone ||= missing !== INSERT_DOT;
+    }
+    eightBit ||= !isAscii(part);
+    length += part.length;
+    last = part.at(-1) ?? last;
+    return found;
+  });
+  const end = length === 0 ? CRLF : lineEndMissing(last);
+  const data = Buffer.allocUnsafe(length + added + end.length + TERMINATOR.length);
   let at = 0;
-  for (const part of parts) at += part.copy(room, at);
-  const plain = room.subarray(0, length);
-  const lone = LONE.test(plain.toString('latin1'));
-  const cuts = cutsOf(plain, LF, lone);
-  const end = length === 0 ? CRLF : lineEndMissing(plain[length - 1] ?? LF);
-  at += end.copy(room, at);
-  at += TERMINATOR.copy(room, at);
-  const dots = cuts.filter((cut) => insertion(cut === 0 ? LF : (plain[cut - 1] ?? LF), plain[cut] ?? 0) === INSERT_DOT);
-  const size = length + cuts.length - dots.length + end.length;
-  const whole = room.subarray(0, at);
-  return {
-    size,
-    eightBit: !isAscii(plain),
-    lone,
-    data: cuts.length === 0 ? whole : inserted(whole, LF, cuts, Buffer.allocUnsafe(at + 2 * cuts.length)),
-  };
+  let before = LF;
+  for (const [index, part] of parts.entries()) {
+    const found = cuts[index] ?? [];
+    at += found.length === 0 ? part.copy(data, at) : inserted(part, before, found, data.subarray(at)).length;
+    before = part.at(-1) ?? before;
+  }
+  at += end.copy(data, at);
+  TERMINATOR.copy(data, at);
+  return { size: length + added - dots + end.length, eightBit, lone: lone || last === CR, data };
 }
 
 /** The places where something must be put in. */
@@ -94,7 +107,7 @@ function cutsOf(octets: Buffer, before: number, lone: boolean): number[] {
   return cuts;
 }
 
-/** @param room at least two octets longer for each cut */
+/** @param room with place for what is put in */
 function inserted(octets: Buffer, before: number, cuts: readonly number[], room: Buffer): Buffer {
   let filled = 0;
   let from = 0;

@@ -49,11 +49,18 @@ export function overall(kinds: readonly OutcomeKind[]): OutcomeKind {
 /** What a transaction means. */
 export function smtpOutcome(transaction: Transaction): Outcome {
   const common = commonOutcome(transaction.ending);
+  const recipients: Record<string, RecipientOutcome> = {};
   const [only] = transaction.recipients;
   // Nearly always: one recipient, and it has the message.
-  if (common.kind === 'confirmed' && only !== undefined && transaction.recipients.length === 1 && isPlain(transaction))
-    return { kind: 'confirmed', said: common.said, scope: 'message', recipients: { [only]: common } };
-  const recipients: Record<string, RecipientOutcome> = {};
+  if (
+    common.kind === 'confirmed' &&
+    only !== undefined &&
+    transaction.recipients.length === 1 &&
+    isPlain(transaction)
+  ) {
+    recipients[only] = common;
+    return { kind: 'confirmed', said: common.said, scope: 'message', recipients };
+  }
   // Behind a refused MAIL FROM the replies to RCPT TO only say that there is no transaction.
   const refused = isRefusedAtMail(transaction.ending) ? NOBODY : transaction.refused;
   for (const recipient of transaction.recipients) {

@@ -97,9 +97,10 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
   const open = opener(config, context);
   const pool = new Pool(open, { most: config.concurrency, idleTimeout: IDLE_TIMEOUT });
   const constant = { to: addressed(config.to), from: constantSender(config) };
+  const telling = new Set(['received', ...(config.multidrop?.headers ?? []).map((name) => name.toLowerCase())]);
 
   async function deliver(delivery: Delivery): Promise<Outcome> {
-    const fields = headerFields(delivery.message.header);
+    const fields = headerFields(delivery.message.header, telling);
     const all = recipientsFor(config, fields);
     const { settled } = delivery;
     const recipients = settled.size === 0 ? all : all.filter((recipient) => !settled.has(recipient));

@@ -18,10 +18,10 @@ const REWRITTEN = /^(status|x-status|x-uid|x-uidl|x-imap|x-imapbase|x-keywords|x
  * fingerprints prove nothing until the octets have been compared.
  */
 export function fingerprintOf(header: Buffer): string {
-  const fields = headerFields(header);
-  const telling = fields.filter((field) => TELLING.has(field.name.toLowerCase()));
+  const telling = headerFields(header, TELLING);
   const strong = telling.some((field) => /^(message-id|received)$/i.test(field.name) && field.value !== '');
-  const counted = telling.length > 0 ? telling : fields.filter((field) => !REWRITTEN.test(field.name.toLowerCase()));
+  const counted =
+    telling.length > 0 ? telling : headerFields(header).filter((field) => !REWRITTEN.test(field.name.toLowerCase()));
   return (strong ? '' : '~') + digest(counted);
 }
 

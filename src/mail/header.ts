@@ -22,8 +22,11 @@ export function endOfHeader(octets: Buffer): number {
   return at < 0 ? -1 : at + 4;
 }
 
-/** The fields of a header block in their order. Lines that are no field (a broken header) are passed over. */
-export function headerFields(header: Buffer): HeaderField[] {
+/**
+ * The fields of a header block in their order. Lines that are no field (a broken header) are passed over.
+ * @param wanted names in lower case: others are left out
+ */
+export function headerFields(header: Buffer, wanted?: ReadonlySet<string>): HeaderField[] {
   const fields: HeaderField[] = [];
   const text = header.toString('latin1');
   for (let from = 0, to = 0; from < text.length; from = to + 1) {
@@ -34,11 +37,17 @@ export function headerFields(header: Buffer): HeaderField[] {
       isFolded = true;
     }
     if (to === from || (to === from + 1 && text[from] === '\r' && to < text.length)) break;
+    if (wanted && !isWanted(text, from, to, wanted)) continue;
     const line = text.slice(from, to);
     const field = fieldIn(isFolded ? line.replace(/\r?\n/g, '') : line);
     if (field) fields.push(field);
   }
   return fields;
+}
+
+function isWanted(text: string, from: number, to: number, wanted: ReadonlySet<string>): boolean {
+  const colon = text.indexOf(':', from);
+  return colon >= 0 && colon < to && wanted.has(text.slice(from, colon).trimEnd().toLowerCase());
 }
 
 function fieldIn(line: string): HeaderField | undefined {

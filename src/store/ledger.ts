@@ -9,8 +9,8 @@ import type { Redis } from 'ioredis';
 import { Failure, reasonOf } from '../failure.ts';
 import { NEW_ACCOUNT } from '../sync/account.ts';
 import type { AccountState } from '../sync/account.ts';
-import { entryKey } from '../sync/entry.ts';
-import type { Entry } from '../sync/entry.ts';
+import { isSame } from '../sync/entry.ts';
+import type { Entry, Identity } from '../sync/entry.ts';
 import type { Row } from '../sync/identity.ts';
 import { isQuiet } from '../sync/plan.ts';
 import type { Policy } from '../sync/plan.ts';
@@ -123,8 +123,8 @@ export class Ledger {
   }
 
   /** The entry as it is now. */
-  get(key: string): Entry | undefined {
-    return this.group(key.slice(0, key.indexOf('\n'))).find((entry) => entryKey(entry) === key);
+  get(identity: Identity): Entry | undefined {
+    return this.group(identity.uniqueId).find((entry) => isSame(entry, identity));
   }
 
   /**
@@ -206,10 +206,9 @@ export class Ledger {
 
   /** Removes an entry. Resolves when that is durable. */
   async forget(entry: Entry): Promise<void> {
-    const key = entryKey(entry);
     this.#setGroup(
       entry.uniqueId,
-      this.group(entry.uniqueId).filter((each) => entryKey(each) !== key),
+      this.group(entry.uniqueId).filter((each) => !isSame(each, entry)),
     );
     this.#dirty.add(entry.uniqueId);
     await this.flushed();
@@ -248,8 +247,8 @@ export class Ledger {
   #replace(before: Entry | undefined, after: Entry): void {
     const group = this.group(after.uniqueId);
     // No two entries of a group have one key: what would be the second replaces the first.
-    const key = entryKey(before ?? after);
-    const at = group.findIndex((entry) => entryKey(entry) === key);
+    const replaced = before ?? after;
+    const at = group.findIndex((entry) => isSame(entry, replaced));
     this.#setGroup(after.uniqueId, at < 0 ? [...group, after] : group.with(at, after));
   }
 

@@ -7,16 +7,17 @@ import { Failure, reasonOf } from '../failure.ts';
 import type { AccountEvents } from '../ops/events.ts';
 import type { Pop3Client } from '../pop3/client.ts';
 import { entryKey, mayDelete, step } from './entry.ts';
-import type { Entry } from './entry.ts';
+import type { Entry, Identity } from './entry.ts';
 import type { Hold } from './hold.ts';
 
 export class Deletions {
   readonly #session: Pop3Client;
   readonly #hold: Hold;
   readonly #events: AccountEvents;
-  readonly #sent = new Set<string>();
+  /** By `entryKey`: those whose DELE was answered. */
+  readonly #sent = new Map<string, Identity>();
   #running: Promise<void> = Promise.resolve();
-  #queue: { messageNumber: number; key: string }[] = [];
+  #queue: { messageNumber: number; identity: Identity }[] = [];
 
   constructor(session: Pop3Client, hold: Hold, events: AccountEvents) {
     this.#session = session;
@@ -26,7 +27,7 @@ export class Deletions {
 
   /** Deletes a message of this session, together with others that are asked for at the same time. */
   add(messageNumber: number, entry: Entry): void {
-    this.#queue.push({ messageNumber, key: entryKey(entry) });
+    this.#queue.push({ messageNumber, identity: entry });
     if (this.#queue.length > 1) return;
     this.#running = this.#running.then(async () => await this.#flush());
     // `drained` reports it; until somebody asks, a failure is no unhandled one.
@@ -64,8 +65,8 @@ export class Deletions {
       return 0;
     }
     const writes: Promise<void>[] = [];
-    for (const key of this.#sent) {
-      const entry = ledger.get(key);
+    for (const identity of this.#sent.values()) {
+      const entry = ledger.get(identity);
       if (!entry) continue;
       ledger.record({ event: 'deleted', uniqueId: entry.uniqueId, at: now });
       writes.push(ledger.put(entry, step(entry, 'deleted')));
@@ -81,8 +82,8 @@ export class Deletions {
     const { ledger, lease } = this.#hold;
     const due: { messageNumber: number; entry: Entry }[] = [];
     const writes: Promise<void>[] = [];
-    for (const { messageNumber, key } of batch) {
-      const entry = ledger.get(key);
+    for (const { messageNumber, identity } of batch) {
+      const entry = ledger.get(identity);
       if (!entry || !mayDelete(entry)) continue;
       const pending = step(entry, 'deleting');
       due.push({ messageNumber, entry: pending });
@@ -97,7 +98,7 @@ export class Deletions {
   async #delete(messageNumber: number, entry: Entry): Promise<void> {
     try {
       await this.#session.delete(messageNumber);
-      this.#sent.add(entryKey(entry));
+      this.#sent.set(entryKey(entry), entry);
     } catch (error) {
       if (this.#session.closed) throw error;
       this.#events.deleteRefused(

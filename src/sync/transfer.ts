@@ -11,7 +11,7 @@ import type { StoredMessage } from '../mail/message.ts';
 import type { AccountEvents } from '../ops/events.ts';
 import type { Breakers, Pass } from '../store/breakers.ts';
 import { entryKey, newDelivery, newEntry, startDelivery, step, withDelivery } from './entry.ts';
-import type { DeliveryRecord, Entry } from './entry.ts';
+import type { DeliveryRecord, Entry, Identity } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { matchGroup } from './identity.ts';
 import { decide } from './plan.ts';
@@ -66,7 +66,7 @@ export function recognise(
   });
   let found: Entry | undefined;
   if (entry && !compare && (entry.fingerprint === '' || entry.fingerprint === fingerprint)) {
-    found = tools.hold.ledger.get(entryKey(entry));
+    found = tools.hold.ledger.get(entry);
   } else if (free.length > 0) {
     const evidence = new Map([[row.messageNumber, { fingerprint, sha }]]);
     const [match] = compare || entry ? matchGroup([row], free, evidence) : [undefined];
@@ -138,12 +138,13 @@ export async function deliver(
       if (due.length > 0) ledger.stage(written, current);
       else await ledger.put(written, current);
       const [only] = due;
-      if (due.length === 1 && only !== undefined) await attempt(key, only, message, tools, tally);
-      else await Promise.all(due.map(async (name) => await attempt(key, name, message, tools, tally)));
+      const sent = current;
+      if (due.length === 1 && only !== undefined) await attempt(sent, only, message, tools, tally);
+      else await Promise.all(due.map(async (name) => await attempt(sent, name, message, tools, tally)));
     } finally {
       for (const name of due) hold.end(key, name);
     }
-    current = ledger.get(key) ?? current;
+    current = ledger.get(current) ?? current;
     written = current;
     // A fallback may have become due just now, while the message is at hand.
     if (dueDestinations(current, tools).every((name) => tried.has(name))) return current;
@@ -172,7 +173,7 @@ function routed(entry: Entry, { header, size }: StoredMessage, { policy, now }: 
 }
 
 async function attempt(
-  key: string,
+  identity: Identity,
   name: string,
   message: StoredMessage,
   tools: TransferTools,
@@ -181,12 +182,12 @@ async function attempt(
   const { hold, destinations, breakers, now } = tools;
   const { ledger, lease } = hold;
   const destination = destinations.get(name);
-  const entry = ledger.get(key);
+  const entry = ledger.get(identity);
   if (!entry || tools.hardStop.aborted) return;
   if (!destination) {
     // A person sent it to a destination that has left the config since.
     note(
-      key,
+      identity,
       name,
       { kind: 'rejected', said: `the config has no destination ${name}`, scope: 'message' },
       message,
@@ -212,7 +213,7 @@ async function attempt(
       return entered instanceof Promise ? entered.then(noted) : noted(entered);
     },
     begin() {
-      turn.begun = begin(key, name, tools, tally).catch((error: unknown) => {
+      turn.begun = begin(identity, name, tools, tally).catch((error: unknown) => {
         // The ledger does not take that it begins.
         turn.failure = error;
         return false;
@@ -238,12 +239,12 @@ async function attempt(
   if (!pass || (outcome.kind === 'deferred' && (delivery.signal.aborted || !lease.isValid))) {
     // We ended it, or never began it: no attempt of the destination's, and nothing that speaks against it.
     if (pass) await breakers.cancel(pass);
-    const current = ledger.get(key);
+    const current = ledger.get(identity);
     if (current && begun) await ledger.put(current, withdraw(current, name, now()));
     return;
   }
   await breakers.end(pass, signOf(outcome), outcome.said);
-  note(key, name, outcome, message, tools, tally);
+  note(identity, name, outcome, message, tools, tally);
 }
 
 const NOBODY: ReadonlySet<string> = new Set();
@@ -262,9 +263,9 @@ function settledOf(record: DeliveryRecord | undefined): ReadonlySet<string> {
  * then would put in doubt what nobody can have got.
  * @returns false if the account may be another worker's by now: this process may have been stopped meanwhile
  */
-async function begin(key: string, name: string, tools: TransferTools, tally: Tally): Promise<boolean> {
+async function begin(identity: Identity, name: string, tools: TransferTools, tally: Tally): Promise<boolean> {
   const { ledger, lease } = tools.hold;
-  const entry = ledger.get(key);
+  const entry = ledger.get(identity);
   if (!entry) return false;
   if (entry.deliveries[name]?.state === 'started')
     noteDoubt(entry, name, 'a crash came before the answer was written', tools, tally);
@@ -273,7 +274,7 @@ async function begin(key: string, name: string, tools: TransferTools, tally: Tal
 }
 
 function note(
-  key: string,
+  identity: Identity,
   name: string,
   outcome: Outcome,
   message: StoredMessage,
@@ -281,7 +282,7 @@ function note(
   tally: Tally,
 ): void {
   const { hold, policy, events, now, random } = tools;
-  const entry = hold.ledger.get(key);
+  const entry = hold.ledger.get(identity);
   if (!entry) return;
   const after = settle(entry, name, outcome, policy, now(), random());
   const record = after.deliveries[name];

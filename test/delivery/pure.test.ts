@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { isAddress, originalReversePath, withAsciiDomain } from '../../src/delivery/address.ts';
 import { classOfAddress, mayConnect } from '../../src/delivery/egress.ts';
 import { stuffed, Stuffer } from '../../src/delivery/dot-stuffing.ts';
-import { LineEndNormalizer, normalizeLineEnds, Surveyor } from '../../src/mail/line-ends.ts';
+import { LineEndNormalizer, normalizeLineEnds, Surveyor, surveyOf } from '../../src/mail/line-ends.ts';
 import { parseExtensions, sizeLimit } from '../../src/delivery/smtp-extensions.ts';
 import { wordsOf } from '../../src/delivery/smtp-outcome.ts';
 import { signatureHeaders, webhookKey } from '../../src/delivery/standard-webhooks.ts';
@@ -51,6 +51,34 @@ suite('the trace field', () => {
 
   test('has dates of RFC 5322', () => {
     assert.equal(dateTime(new Date('2026-11-09T23:00:01Z')), 'Mon, 09 Nov 2026 23:00:01 +0000');
+  });
+});
+
+suite('header fields', () => {
+  test('that are asked for by name are those that all together show', () => {
+    const piece = fc.constantFrom(
+      'Received',
+      'subject',
+      'From',
+      ':',
+      ' ',
+      '\t',
+      '\r\n',
+      '\n',
+      '\r\n ',
+      '\n\t',
+      'a b',
+      '\r',
+    );
+    const wanted = new Set(['received', 'subject']);
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
+        const header = Buffer.from(pieces.join(''), 'latin1');
+        const all = headerFields(header).filter(({ name }) => wanted.has(name.toLowerCase()));
+        assert.deepEqual(headerFields(header, wanted), all);
+      }),
+      { numRuns: 2000 },
+    );
   });
 });
 
@@ -108,6 +136,7 @@ suite('line ends', () => {
         assert.ok(lines.every((line) => line !== '.' && !/[\r\n]/.test(line)));
         assert.equal(lines.map((line) => `${line.replace(/^\./, '')}\r\n`).join(''), normal);
         assert.deepEqual({ size, eightBit }, { size: normal.length, eightBit: plain.includes(0xff) });
+        assert.equal(lone, surveyOf(...chunks).lone);
       }),
     );
   });

@@ -10,7 +10,7 @@ import { Lease } from '../../src/store/lease.ts';
 import { Ledger, LedgerFailure, readEntries } from '../../src/store/ledger.ts';
 import { ledgerConnection } from '../../src/store/redis.ts';
 import { runScript, WRITE } from '../../src/store/scripts.ts';
-import { entryKey, newEntry } from '../../src/sync/entry.ts';
+import { newEntry } from '../../src/sync/entry.ts';
 import type { Entry } from '../../src/sync/entry.ts';
 import type { Row } from '../../src/sync/identity.ts';
 import type { Policy } from '../../src/sync/plan.ts';
@@ -93,7 +93,7 @@ suite('writes', () => {
         const model = new Map<string, string>();
         for (const { uniqueId: name, copy, state, wait } of changes) {
           const wanted = entry(name, { copy });
-          const known = ledger.get(entryKey(wanted));
+          const known = ledger.get(wanted);
           const key = `${name} ${copy}`;
           if (state !== undefined) {
             writes.push(ledger.put(known, { ...wanted, state }));

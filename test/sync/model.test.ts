@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import type { Outcome } from '../../src/delivery/destination.ts';
 import { fingerprintOf } from '../../src/mail/fingerprint.ts';
-import { entryKey, mayDelete, startDelivery, step } from '../../src/sync/entry.ts';
-import type { Entry } from '../../src/sync/entry.ts';
+import { entryKey, isSame, mayDelete, startDelivery, step } from '../../src/sync/entry.ts';
+import type { Entry, Identity } from '../../src/sync/entry.ts';
 import type { Evidence } from '../../src/sync/identity.ts';
 import { decide, isQuiet, plan } from '../../src/sync/plan.ts';
 import type { PlanInput, Policy, Retrieval } from '../../src/sync/plan.ts';
@@ -36,8 +36,8 @@ class MemoryLedger {
     return this.groups.get(uniqueId) ?? [];
   }
 
-  get(key: string): Entry | undefined {
-    return this.group(key.slice(0, key.indexOf('\n'))).find((entry) => entryKey(entry) === key);
+  get(identity: Identity): Entry | undefined {
+    return this.group(identity.uniqueId).find((entry) => isSame(entry, identity));
   }
 
   put(before: Entry | undefined, after: Entry): void {
@@ -134,7 +134,7 @@ class World {
   poll(): void {
     const session = this.#listing().map((mail, index) => ({ mail, messageNumber: index + 1 }));
     const deleted = new Set<Mail>();
-    const sent: string[] = [];
+    const sent: Entry[] = [];
     const todo = this.#plan(session);
     for (const { before, after } of todo.put) this.write(() => this.ledger.put(before, after));
     for (const entry of todo.forget) this.write(() => this.ledger.forget(entry));
@@ -144,10 +144,10 @@ class World {
     const mailOf = (messageNumber: number): Mail => session[messageNumber - 1]?.mail as Mail;
     const remove = (messageNumber: number, entry: Entry): void => {
       assert.ok(mayDelete(entry));
-      const now = this.ledger.get(entryKey(entry)) as Entry;
+      const now = this.ledger.get(entry) as Entry;
       this.write(() => this.ledger.put(now, step(now, 'deleting')));
       deleted.add(mailOf(messageNumber));
-      sent.push(entryKey(entry));
+      sent.push(entry);
     };
     for (const { row, entry } of todo.delete) remove(row.messageNumber, entry);
     for (const retrieval of todo.retrieve) {
@@ -215,10 +215,10 @@ class World {
     this.write(() => this.ledger.put(before, started));
     for (const name of due) {
       const outcome = this.#attempt(name, mail);
-      const now = this.ledger.get(entryKey(started)) as Entry;
+      const now = this.ledger.get(started) as Entry;
       this.write(() => this.ledger.put(now, settle(now, name, outcome, this.policy, this.now, this.random())));
     }
-    return this.ledger.get(entryKey(started)) as Entry;
+    return this.ledger.get(started) as Entry;
   }
 
   #attempt(name: string, mail: Mail): Outcome {
@@ -238,7 +238,7 @@ class World {
     this.doubts.set(key(name, mail), (this.doubts.get(key(name, mail)) ?? 0) + 1);
   }
 
-  #quit(deleted: ReadonlySet<Mail>, sent: readonly string[]): void {
+  #quit(deleted: ReadonlySet<Mail>, sent: readonly Entry[]): void {
     const fate = this.rough ? this.random() : 0;
     const isCommitted = fate < 0.85 || fate > 0.95;
     if (isCommitted) {
@@ -254,8 +254,8 @@ class World {
     // -ERR, or no reply although the server has deleted: nothing is known.
     this.wasEmpty = this.#listed === (fate < 0.85 ? deleted.size : 0);
     if (fate >= 0.85) return;
-    for (const sentKey of sent) {
-      const entry = this.ledger.get(sentKey) as Entry;
+    for (const marked of sent) {
+      const entry = this.ledger.get(marked) as Entry;
       this.write(() => this.ledger.put(entry, step(entry, 'deleted')));
     }
   }
