@@ -367,7 +367,7 @@ class Visit {
     }
   }
 
-  #transferTools(): TransferTools {
+  #transferTools(): Omit<TransferTools, 'load'> {
     return {
       hold: this.#hold,
       policy: {

@@ -11,6 +11,7 @@ import { Deletions } from './deletions.ts';
 import { entryKey, newEntry } from './entry.ts';
 import type { Entry } from './entry.ts';
 import type { Row } from './identity.ts';
+import { Load } from './load.ts';
 import { decide } from './plan.ts';
 import type { Action, Plan, PlanInput, Retrieval } from './plan.ts';
 import { ACCOUNT_BACKOFF, backoff, RETRIEVAL_ATTEMPTS } from './retry.ts';
@@ -61,6 +62,7 @@ export class Session {
   committed = 0;
   readonly #session: Pop3Client;
   readonly #tools: TransferTools;
+  readonly #load: Load;
   readonly #spool: Spool;
   readonly #budget: Budget;
   readonly #stop: AbortSignal;
@@ -73,11 +75,9 @@ export class Session {
   #running = 0;
   #whenIdle: (() => void) | undefined;
   #listed = 0;
-  /** Deliveries that the destination with the most takes at a time. */
-  #parallel = 0;
+  /** How many deliveries each destination takes at a time. */
+  #parallel: ReadonlyMap<string, number> = new Map();
   #messages = MESSAGES.least;
-  /** Messages that have arrived and are not done with. */
-  #arrived = 0;
   /** The next one waits for room. */
   #isFull = false;
   #redirects: readonly string[] = [];
@@ -89,14 +89,15 @@ export class Session {
 
   constructor(
     session: Pop3Client,
-    tools: TransferTools,
+    tools: Omit<TransferTools, 'load'>,
     spool: Spool,
     budget: Budget,
     stop: AbortSignal,
     onProgress: ((progress: PollSummary) => void) | undefined,
   ) {
     this.#session = session;
-    this.#tools = tools;
+    this.#load = new Load(() => this.#feed());
+    this.#tools = { ...tools, load: this.#load };
     this.#spool = spool;
     this.#budget = budget;
     this.#stop = stop;
@@ -114,9 +115,11 @@ export class Session {
   async work(todo: Plan, listed: number): Promise<void> {
     this.#listed = listed;
     this.#redirects = redirectsOf(this.#tools.hold.ledger.openEntries());
-    const { destinations } = this.#tools;
-    this.#parallel = Math.max(0, ...this.#names().map((name) => destinations.get(name)?.parallel ?? MESSAGES.most));
-    this.#widen(2 * this.#parallel + MESSAGES.step);
+    const { destinations, policy } = this.#tools;
+    this.#parallel = new Map(
+      policy.deliverTo.map((name) => [name, destinations.get(name)?.parallel ?? MESSAGES.most] as const),
+    );
+    this.#widen(2 * Math.max(0, ...this.#parallel.values()) + MESSAGES.step);
     for (const [messageNumber, entry] of todo.known) this.#assigned.set(entryKey(entry), messageNumber);
     for (const { row, entry } of todo.delete) this.#deletions.add(row.messageNumber, entry);
     // Where QUIT deletes what was retrieved, deletes that are due get a session of their own.
@@ -203,6 +206,16 @@ export class Session {
     return !this.#isOver() && (waited || this.#hasRoom(weight));
   }
 
+  /** Where a destination has less before it than it takes at a time, and the next message waits for room: more may be on their way. */
+  #feed(): void {
+    if (!this.#isFull) return;
+    for (const [name, parallel] of this.#parallel)
+      if (this.#load.of(name) < parallel && this.#mayTake(name)) {
+        this.#widen(this.#messages + MESSAGES.step);
+        return;
+      }
+  }
+
   /** Lets as many messages be on their way, within limits; never fewer than before. */
   #widen(messages: number): void {
     const wanted = Math.min(messages, MESSAGES.most);
@@ -263,8 +276,6 @@ export class Session {
     this.#running -= 1;
     this.#budget.memory.leave(weight.memory);
     if (weight.spool > 0) this.#budget.spool.leave(weight.spool);
-    // Less has arrived than the destinations take at a time: more must be on its way.
-    if (this.#isFull && this.#arrived < this.#parallel) this.#widen(this.#messages + MESSAGES.step);
     this.#window.leave(weight.memory);
     this.#onProgress?.(this.summary(false, 0));
     if (this.#running === 0) this.#whenIdle?.();
@@ -286,7 +297,6 @@ export class Session {
     const finished = receiver.finish();
     const message = finished instanceof Promise ? await finished : finished;
     this.#unconfirmed += 1;
-    this.#arrived += 1;
     try {
       this.tally.retrieved += 1;
       this.tally.octets += octets;
@@ -323,7 +333,6 @@ export class Session {
         this.#deletions.add(row.messageNumber, action.entry);
       }
     } finally {
-      this.#arrived -= 1;
       const released = message.release();
       if (released) await released;
     }

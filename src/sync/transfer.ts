@@ -14,6 +14,7 @@ import { entryKey, newDelivery, newEntry, startDelivery, step, withDelivery } fr
 import type { DeliveryRecord, Entry, Identity } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { matchGroup } from './identity.ts';
+import type { Load } from './load.ts';
 import { decide } from './plan.ts';
 import type { PlanInput, Retrieval } from './plan.ts';
 import { signOf } from './retry.ts';
@@ -28,6 +29,8 @@ export interface TransferTools {
   readonly destinations: ReadonlyMap<string, Destination>;
   readonly breakers: Breakers;
   readonly events: AccountEvents;
+  /** Told of each delivery. */
+  readonly load: Load;
   readonly now: () => number;
   readonly random: () => number;
   /** Aborted when deliveries must end at once: this process ends, or the account may be another worker's. */
@@ -110,7 +113,7 @@ export async function deliver(
   tools: TransferTools,
   tally: Tally,
 ): Promise<Entry> {
-  const { hold, now } = tools;
+  const { hold, load, now } = tools;
   const { ledger } = hold;
   let current = routed(entry, message, tools);
   let written = before;
@@ -137,10 +140,17 @@ export async function deliver(
       // What is sent at once is written again before that; until then its server has it.
       if (due.length > 0) ledger.stage(written, current);
       else await ledger.put(written, current);
-      const [only] = due;
       const sent = current;
-      if (due.length === 1 && only !== undefined) await attempt(sent, only, message, tools, tally);
-      else await Promise.all(due.map(async (name) => await attempt(sent, name, message, tools, tally)));
+      const tryAt = async (name: string): Promise<void> => {
+        load.begin(name);
+        try {
+          await attempt(sent, name, message, tools, tally);
+        } finally {
+          load.end(name);
+        }
+      };
+      const [only] = due;
+      await (due.length === 1 && only !== undefined ? tryAt(only) : Promise.all(due.map(tryAt)));
     } finally {
       for (const name of due) hold.end(key, name);
     }
