@@ -1,4 +1,4 @@
-#!/usr/bin/env -S MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=81920 MALLOC_TRIM_THRESHOLD_=131072 node --max-semi-space-size=8 --expose-gc
+#!/usr/bin/env node
 /** The entry. Before anything else is loaded, Node is told how to run, and to keep what it compiles: the next start takes half the time. */
 
 import { enableCompileCache } from 'node:module';

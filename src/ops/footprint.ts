@@ -1,7 +1,6 @@
 /**
  * Keeps a worker small. V8 lets young garbage grow as if memory were free, and the C library keeps what it frees; a worker is
- * mostly idle and shares a small server, so it runs with settings that give memory back. The first line of `main.ts` sets them
- * for whoever calls it by its name; called in another way it starts itself anew (the same process id) with them.
+ * mostly idle and shares a small server, so it starts itself anew (the same process id) with settings that give memory back.
  */
 
 import { enableCompileCache } from 'node:module';
@@ -9,11 +8,12 @@ import { setFlagsFromString } from 'node:v8';
 
 const MARK = 'MAILFERRY_FOOTPRINT';
 const FLAGS = ['--max-semi-space-size=8', '--expose-gc'];
-/**
- * Without V8's last optimiser, and with less inlining by the one before: what these gain in hundreds of functions that wait for
- * the network they take for themselves, in time and memory. For the V8 of Node 24, that others may name them otherwise.
- */
+/** The V8 of Node 24. Another may name otherwise what follows, and would say so on standard error. */
 const V8 = '13.';
+/**
+ * Without its last optimiser, and with less inlining by the one before: what these gain in hundreds of functions that wait for
+ * the network they take for themselves, in time and memory. Set once it runs, as far as that can be: no start fails of it.
+ */
 const COMPILERS = [
   '--no-opt',
   '--max-maglev-inlined-bytecode-size=100',
@@ -33,20 +33,14 @@ const ALLOCATOR = {
   MALLOC_TRIM_THRESHOLD_: '131072',
 };
 
-/** The first line of `main.ts`, for `env` to start it with these settings at once. */
-export const FIRST_LINE = `#!/usr/bin/env -S ${Object.entries(ALLOCATOR)
-  .map(([name, value]) => `${name}=${value}`)
-  .join(' ')} node ${FLAGS.join(' ')}`;
-
 /** True if it was started with these settings. */
 function isSmall(): boolean {
   return FLAGS.every((flag) => process.execArgv.includes(flag));
 }
 
 /**
- * Settles the rest where this process has small settings; else replaces it by the same program with them. Returns if they are
- * set already, were switched off
- * (`MAILFERRY_FOOTPRINT=default` in the environment), or cannot be done here; then all works as well, with more memory.
+ * Replaces this process by the same program with small settings. Returns if it has them, which settles the rest; and if they were
+ * switched off (`MAILFERRY_FOOTPRINT=default` in the environment) or cannot be had here: then all works as well, with more memory.
  */
 export function startSmall(main: string, argv: readonly string[]): void {
   const { env, execArgv, execPath, versions } = process;

@@ -25,7 +25,7 @@ interface Place {
   readonly hook: HttpSink;
   readonly mailferry: Mailferry;
   /** Messages that were asked for so far. */
-  asked(): number;
+  readonly asked: () => number;
 }
 
 async function placeFor(t: Owner): Promise<Place> {
