@@ -37,17 +37,17 @@ export function headerFields(header: Buffer, wanted?: ReadonlySet<string>): Head
       isFolded = true;
     }
     if (to === from || (to === from + 1 && text[from] === '\r' && to < text.length)) break;
-    if (wanted && !isWanted(text, from, to, wanted)) continue;
     const line = text.slice(from, to);
+    if (wanted && !isWanted(line, wanted)) continue;
     const field = fieldIn(isFolded ? line.replace(/\r?\n/g, '') : line);
     if (field) fields.push(field);
   }
   return fields;
 }
 
-function isWanted(text: string, from: number, to: number, wanted: ReadonlySet<string>): boolean {
-  const colon = text.indexOf(':', from);
-  return colon >= 0 && colon < to && wanted.has(text.slice(from, colon).trimEnd().toLowerCase());
+function isWanted(line: string, wanted: ReadonlySet<string>): boolean {
+  const colon = line.indexOf(':');
+  return colon >= 0 && wanted.has(line.slice(0, colon).trimEnd().toLowerCase());
 }
 
 function fieldIn(line: string): HeaderField | undefined {

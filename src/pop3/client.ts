@@ -240,21 +240,21 @@ export class Pop3Client {
    * @returns its octets
    * @throws Pop3Error: `refused` if the server has no such message (the session goes on), else the session is over
    */
-  retrieve(messageNumber: number, sink: MessageSink): Promise<number> {
+  async retrieve(messageNumber: number, sink: MessageSink): Promise<number> {
     let octets = 0;
     const write = (piece: Buffer): void | Promise<void> => {
       octets += piece.length;
       return sink.write(piece);
     };
     this.#retrieved.add(messageNumber);
-    return this.#fetch(`RETR ${number(messageNumber)}`, { write }).then(
-      () => octets,
-      (error: unknown) => {
-        this.#heed(error);
-        if (error instanceof Pop3Error && error.kind === 'refused') this.#retrieved.delete(messageNumber);
-        throw error;
-      },
-    );
+    try {
+      await this.#fetch(`RETR ${number(messageNumber)}`, { write });
+    } catch (error) {
+      this.#heed(error);
+      if (error instanceof Pop3Error && error.kind === 'refused') this.#retrieved.delete(messageNumber);
+      throw error;
+    }
+    return octets;
   }
 
   /** The same as a stream, which ends only if the terminator was seen and fails otherwise. */
@@ -294,8 +294,9 @@ export class Pop3Client {
   }
 
   /** Marks a message as deleted: it goes at `quit`, and not before. */
-  delete(messageNumber: number): Promise<void> {
-    return this.#ask(`DELE ${number(messageNumber)}`).then(() => void this.#marked.add(messageNumber));
+  async delete(messageNumber: number): Promise<void> {
+    await this.#ask(`DELE ${number(messageNumber)}`);
+    this.#marked.add(messageNumber);
   }
 
   /** Unmarks all. */

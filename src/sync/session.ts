@@ -119,7 +119,9 @@ export class Session {
     this.#parallel = new Map(
       policy.deliverTo.map((name) => [name, destinations.get(name)?.parallel ?? MESSAGES.most] as const),
     );
-    this.#widen(2 * Math.max(0, ...this.#parallel.values()) + MESSAGES.step);
+    // Where sessions are few, each begins as much as it may: what it has begun goes on behind it.
+    const isRare = this.#loginDelay > 0 || this.#deletesOnQuit;
+    this.#widen(isRare ? MESSAGES.most : 2 * Math.max(0, ...this.#parallel.values()) + MESSAGES.step);
     for (const [messageNumber, entry] of todo.known) this.#assigned.set(entryKey(entry), messageNumber);
     for (const { row, entry } of todo.delete) this.#deletions.add(row.messageNumber, entry);
     // Where QUIT deletes what was retrieved, deletes that are due get a session of their own.
@@ -251,8 +253,12 @@ export class Session {
 
   /** Never where the server wants time between logins: there a session is worth more. */
   #isLong(): boolean {
-    const { loginDelay } = this.#session.capabilities;
-    return (loginDelay?.seconds ?? 0) === 0 && this.#tools.now() >= this.#began + LONG;
+    return this.#loginDelay === 0 && this.#tools.now() >= this.#began + LONG;
+  }
+
+  /** Seconds that the server wants between logins (RFC 2449 §6.5). */
+  get #loginDelay(): number {
+    return this.#session.capabilities.loginDelay?.seconds ?? 0;
   }
 
   #isOver(): boolean {
@@ -274,11 +280,14 @@ export class Session {
       this.#broken ??= error;
     }
     this.#running -= 1;
-    this.#budget.memory.leave(weight.memory);
-    if (weight.spool > 0) this.#budget.spool.leave(weight.spool);
-    this.#window.leave(weight.memory);
-    this.#onProgress?.(this.summary(false, 0));
-    if (this.#running === 0) this.#whenIdle?.();
+    try {
+      this.#budget.memory.leave(weight.memory);
+      if (weight.spool > 0) this.#budget.spool.leave(weight.spool);
+      this.#window.leave(weight.memory);
+      this.#onProgress?.(this.summary(false, 0));
+    } finally {
+      if (this.#running === 0) this.#whenIdle?.();
+    }
   }
 
   async #transfer(retrieval: Retrieval): Promise<void> {

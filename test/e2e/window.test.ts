@@ -68,12 +68,26 @@ describe('messages on their way', { skip: redisAvailable() ?? false, timeout: 60
     assert.equal(hook.accepted.length, MESSAGES);
   });
 
+  test('are as many as may be where the server wants time between logins', async (t) => {
+    const { server, hook, mailferry, asked } = await placeFor(t);
+    server.behaviour.loginDelay = 60;
+    const released = Promise.withResolvers<undefined>();
+    hook.when({ action: async () => await released.promise });
+    const run = mailferry.run('sync');
+    await until(() => server.drop().retrieved.size >= 128, { what: 'a full window', timeout: 30_000 });
+    assert.equal(asked(), 128);
+    released.resolve(undefined);
+    await run;
+    assert.equal(hook.accepted.length, MESSAGES);
+  });
+
   test('are more where the destination would wait for them', async (t) => {
     const { server, hook, mailferry, asked } = await placeFor(t);
     // What follows it waits behind it: nothing arrives, what has arrived is delivered soon.
-    server.rule({ on: /^RETR 20$/, delay: 4000 });
+    server.rule({ on: /^RETR 20$/, delay: 5000 });
     const run = mailferry.run('sync');
-    await until(() => asked() >= 100, { what: 'a wide window', timeout: 3500 });
+    await until(() => server.drop().retrieved.size > 0, { what: 'the first message', timeout: 30_000 });
+    await until(() => asked() >= 100, { what: 'a wide window', timeout: 4000 });
     assert.ok(server.drop().retrieved.size <= 20, String(server.drop().retrieved.size));
     assert.equal((await run).code, 0);
     assert.equal(hook.accepted.length, MESSAGES);

@@ -192,10 +192,10 @@ suite('retrieveStream', () => {
   test('never read: it keeps no more than a few pieces, and the server waits', async (context) => {
     const server = await startPop3Server({}, context);
     server.drop().add(LARGE.repeat(4));
-    const client = await open(server, { timeout: 300 });
+    const client = await open(server, { timeout: 1500 });
     const stream = client.retrieveStream(1);
     await until(() => stream.readableLength > 0);
-    await sleep(500);
+    await sleep(2000);
     assert(stream.readableLength < 1024 * 1024, String(stream.readableLength));
     // waiting for us is not waiting for the server
     assert.equal(client.closed, false);
