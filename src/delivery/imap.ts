@@ -152,6 +152,10 @@ class ImapSession {
     return this.#client.usable;
   }
 
+  get closed(): boolean {
+    return !this.usable;
+  }
+
   /** One append at a time. */
   readonly pending = false;
 

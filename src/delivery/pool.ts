@@ -7,6 +7,8 @@ export interface Pooled {
   readonly usable: boolean;
   /** An answer is waited for; the next delivery would go behind it. */
   readonly pending: boolean;
+  /** Nothing of it is open any more. */
+  readonly closed: boolean;
   /** Ends in peace, once what is waited for has come. */
   quit(): void;
   close(): void;
@@ -31,6 +33,8 @@ export class Pool<T extends Pooled> {
   readonly #idle = new Map<T, NodeJS.Timeout>();
   /** All that are open, as far as we know, and how many are being opened. */
   readonly #live = new Set<T>();
+  /** Those that have said QUIT and may not have gone yet. */
+  readonly #leaving = new Set<T>();
   #opening = 0;
   #closed = false;
 
@@ -57,6 +61,7 @@ export class Pool<T extends Pooled> {
       this.#forget(waiting, this.#idle.get(waiting));
       return { connection: waiting, reused: true };
     }
+    this.#makeRoom();
     this.#opening += 1;
     try {
       const connection = await this.#open(signal);
@@ -84,8 +89,21 @@ export class Pool<T extends Pooled> {
   discard(connection: T): void {
     this.#forget(connection, this.#idle.get(connection));
     this.#live.delete(connection);
-    if (connection.usable) connection.quit();
-    else connection.close();
+    if (!connection.usable) {
+      connection.close();
+      return;
+    }
+    connection.quit();
+    this.#leaving.add(connection);
+  }
+
+  /** A server may count one that leaves: where a new one would be one too many, it does not wait for its goodbye. */
+  #makeRoom(): void {
+    for (const connection of this.#leaving) {
+      const isFull = this.#live.size + this.#opening + this.#leaving.size >= this.#limits.most;
+      if (isFull && !connection.pending) connection.close();
+      if (connection.closed || (isFull && !connection.pending)) this.#leaving.delete(connection);
+    }
   }
 
   /** Ends what is idle. What is busy ends when it is released. */

@@ -112,6 +112,10 @@ export class SmtpSession {
     return this.#wire.isUsable;
   }
 
+  get closed(): boolean {
+    return this.#wire.lost !== undefined;
+  }
+
   /** A transaction waits for its answers. */
   get pending(): boolean {
     return this.#running !== undefined;
