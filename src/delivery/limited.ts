@@ -22,16 +22,14 @@ export function withLimits(
     check: (signal) => destination.check(signal),
     close: () => destination.close(),
     async deliver(delivery: Delivery): Promise<Outcome> {
-      const entered = gate.enter(delivery.signal);
-      if (!(typeof entered === 'boolean' ? entered : await entered)) return stopped();
+      if (!(await gate.enter(delivery.signal))) return stopped();
       let isIn = true;
       const leave = (): void => {
         if (isIn) gate.leave();
         isIn = false;
       };
       try {
-        const mayBegin = delivery.mayBegin?.() ?? true;
-        if (!(typeof mayBegin === 'boolean' ? mayBegin : await mayBegin)) return stopped();
+        if (delivery.mayBegin && !(await delivery.mayBegin())) return stopped();
         const begun = delivery.begin?.();
         if (!announces && !((await begun) ?? true)) return stopped();
         return await withDeadline(delivery.signal, timeout, 'not finished', async (signal) => {
@@ -85,8 +83,8 @@ export class Gate {
     this.#free = limit;
   }
 
-  /** True once inside: `leave` must follow. False if `signal` aborted first. A promise only where it must wait. */
-  enter(signal: AbortSignal): boolean | Promise<boolean> {
+  /** True once inside: `leave` must follow. False if `signal` aborted first. */
+  async enter(signal: AbortSignal): Promise<boolean> {
     if (signal.aborted) return false;
     if (this.#free > 0) {
       this.#free--;

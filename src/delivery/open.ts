@@ -29,11 +29,10 @@ async function openKind(config: DestinationConfig, context: DestinationContext):
 /** Loads a kind when it is used for the first time: the libraries of all kinds take longer than the rest of a start. */
 function lazy(name: string, load: () => Promise<Destination>): Destination {
   let opened: Promise<Destination> | undefined;
-  let destination: Destination | undefined;
-  const open = async (): Promise<Destination> => (destination = await (opened ??= load()));
+  const open = async (): Promise<Destination> => await (opened ??= load());
   return {
     name,
-    deliver: (delivery) => destination?.deliver(delivery) ?? open().then((first) => first.deliver(delivery)),
+    deliver: async (delivery) => await (await open()).deliver(delivery),
     check: async (signal) => await (await open()).check(signal),
     close: async () => {
       if (opened) await (await opened).close();

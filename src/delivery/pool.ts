@@ -101,8 +101,9 @@ export class Pool<T extends Pooled> {
   #makeRoom(): void {
     for (const connection of this.#leaving) {
       const isFull = this.#live.size + this.#opening + this.#leaving.size >= this.#limits.most;
+      // Unless it waits for an answer: that tells what became of a message.
       if (isFull && !connection.pending) connection.close();
-      if (connection.closed || (isFull && !connection.pending)) this.#leaving.delete(connection);
+      if (connection.closed) this.#leaving.delete(connection);
     }
   }
 

@@ -50,17 +50,6 @@ export function overall(kinds: readonly OutcomeKind[]): OutcomeKind {
 export function smtpOutcome(transaction: Transaction): Outcome {
   const common = commonOutcome(transaction.ending);
   const recipients: Record<string, RecipientOutcome> = {};
-  const [only] = transaction.recipients;
-  // Nearly always: one recipient, and it has the message.
-  if (
-    common.kind === 'confirmed' &&
-    only !== undefined &&
-    transaction.recipients.length === 1 &&
-    isPlain(transaction)
-  ) {
-    recipients[only] = common;
-    return { kind: 'confirmed', said: common.said, scope: 'message', recipients };
-  }
   // Behind a refused MAIL FROM the replies to RCPT TO only say that there is no transaction.
   const refused = isRefusedAtMail(transaction.ending) ? NOBODY : transaction.refused;
   for (const recipient of transaction.recipients) {
@@ -80,11 +69,6 @@ export function smtpOutcome(transaction: Transaction): Outcome {
   return { kind, said, scope: scopeOf(transaction.ending), ...needsPerson, recipients };
 }
 
-/** No recipient has had an answer of its own. */
-function isPlain({ refused, settled }: Transaction): boolean {
-  return refused.size === 0 && settled.size === 0;
-}
-
 /** 4xx, and whatever is no clear refusal, may go better later; 5xx will not. */
 export function replyKind(reply: Reply): OutcomeKind {
   if (reply.code >= 200 && reply.code < 300) return 'confirmed';
@@ -95,7 +79,7 @@ export function replyKind(reply: Reply): OutcomeKind {
 /** A reply as one line of evidence: the codes of continuation lines removed, cut and escaped. */
 export function wordsOf(reply: Reply): string {
   const text = reply.text.trim();
-  // Nearly always.
+  // Nearly always: a reply of one line.
   if (!text.includes('\n') && text[3] !== '-') return printable(text);
   const enhanced = /^\d{3}[ -](\d\.\d{1,3}\.\d{1,3} )/.exec(text)?.[1] ?? '';
   const lines = text.split(/\r?\n/).map((line, index) => {

@@ -121,62 +121,43 @@ async function announce(
 ): Promise<Ending | undefined> {
   const mail = `MAIL FROM:<${envelope.from}>${parameters(envelope, extensions)}\r\n`;
   const recipients = envelope.to.map((address) => `RCPT TO:<${address}>\r\n`);
-  if (!extensions.has('PIPELINING')) return await announceInSteps(wire, envelope, refused, { mail, recipients });
-  const all = wire.replies(recipients.length + 2);
-  await wire.write(`${mail}${recipients.join('')}DATA\r\n`);
-  const replies = await all;
-  const [mailReply] = replies;
-  const dataReply = replies[recipients.length + 1];
-  if (!isTaken(mailReply)) {
-    // A server that refuses the sender and takes DATA all the same waits for a message: it is not to be had an empty one.
-    if (dataReply?.code === 354) wire.end('the server took DATA without a sender');
-    return refusal(wire, 'mail', mailReply);
+  const pipelined = extensions.has('PIPELINING');
+  let queue: readonly Reply[] = [];
+  if (pipelined) {
+    const all = wire.replies(recipients.length + 2);
+    await wire.write(`${mail}${recipients.join('')}DATA\r\n`);
+    queue = await all;
   }
-  for (const [index, address] of envelope.to.entries()) {
-    const reply = replies[index + 1];
-    if (reply === undefined || reply.code === 421) return refusal(wire, 'rcpt', reply);
-    if (!isTaken(reply)) refused.set(address, reply);
-  }
-  if (refused.size === envelope.to.length) {
-    // RFC 2920 §3.1: a server that takes DATA for nobody gets an empty message to end it.
-    if (dataReply?.code === 354) await endEmpty(wire);
-    return refusedByAll(wire, refused);
-  }
-  return isReady(dataReply) ? undefined : refusal(wire, 'data', dataReply);
-}
-
-/** The same with a server that takes one command at a time. */
-async function announceInSteps(
-  wire: Wire,
-  envelope: WireEnvelope,
-  refused: Map<string, Reply>,
-  lines: { readonly mail: string; readonly recipients: readonly string[] },
-): Promise<Ending | undefined> {
+  let next = 0;
   const ask = async (line: string): Promise<Reply | undefined> => {
     const reply = wire.replies(1);
     await wire.write(line);
     return (await reply)[0];
   };
-  const mailReply = await ask(lines.mail);
-  if (!isTaken(mailReply)) return refusal(wire, 'mail', mailReply);
-  for (const [index, line] of lines.recipients.entries()) {
-    const reply = await ask(line);
+  const answer = (line: string): Reply | undefined | Promise<Reply | undefined> =>
+    pipelined ? queue[next++] : ask(line);
+  const mailReply = await answer(mail);
+  if (!isTaken(mailReply)) {
+    // A server that refuses the sender and takes DATA all the same waits for a message: it is not to be had an empty one.
+    if (pipelined && queue.at(-1)?.code === 354) wire.end('the server took DATA without a sender');
+    return refusal(wire, 'mail', mailReply);
+  }
+  for (const [index, line] of recipients.entries()) {
+    const reply = await answer(line);
     if (reply === undefined || reply.code === 421) return refusal(wire, 'rcpt', reply);
     if (!isTaken(reply)) refused.set(envelope.to[index] ?? '', reply);
   }
-  if (refused.size === envelope.to.length) return refusedByAll(wire, refused);
-  const dataReply = await ask('DATA\r\n');
-  return isReady(dataReply) ? undefined : refusal(wire, 'data', dataReply);
-}
-
-function refusedByAll(wire: Wire, refused: ReadonlyMap<string, Reply>): Ending {
-  const replies = [...refused.values()];
-  return refusal(wire, 'rcpt', replies.find(({ code }) => code < 500) ?? replies.at(-1));
-}
-
-/** Some servers say 250 where 354 is due. */
-function isReady(reply: Reply | undefined): boolean {
-  return reply !== undefined && reply.code >= 200 && reply.code < 400;
+  if (refused.size === envelope.to.length) {
+    const replies = [...refused.values()];
+    // RFC 2920 §3.1: a server that takes DATA for nobody gets an empty message to end it.
+    if (pipelined && queue[next]?.code === 354) await endEmpty(wire);
+    return refusal(wire, 'rcpt', replies.find(({ code }) => code < 500) ?? replies.at(-1));
+  }
+  const dataReply = await answer('DATA\r\n');
+  // Some servers say 250 here.
+  return dataReply !== undefined && dataReply.code >= 200 && dataReply.code < 400
+    ? undefined
+    : refusal(wire, 'data', dataReply);
 }
 
 function parameters(envelope: WireEnvelope, extensions: Extensions): string {
@@ -197,8 +178,7 @@ async function endEmpty(wire: Wire): Promise<void> {
 async function sendData(wire: Wire, data: Buffer, progress: Progress): Promise<void> {
   for (let at = 0; at < data.length && isWanted(wire); at += SLICE) {
     if (at + SLICE >= data.length) progress.complete = true;
-    const wait = wire.write(data.length <= SLICE ? data : data.subarray(at, at + SLICE));
-    if (wait) await wait;
+    await wire.write(data.length <= SLICE ? data : data.subarray(at, at + SLICE));
   }
 }
 

@@ -80,23 +80,20 @@ function addressed(names: readonly string[]): Addressed {
   return { addresses, names: byAddress, bad, international: addresses.find(needsUtf8) };
 }
 
-/** The reverse-path; empty for none. */
-function sender(address: string): Addressed {
-  return address === '' ? NOBODY : addressed([address]);
-}
+/** The null reverse-path, which is no address and needs none. */
+const NULL_SENDER: Addressed = { addresses: [''], names: new Map(), bad: undefined, international: undefined };
 
-const NOBODY: Addressed = { addresses: [''], names: new Map(), bad: undefined, international: undefined };
-
-/** What is the same for every message, made ready once. */
-interface Constant {
+/** How the envelopes of a destination are made: what is the same for every message is made ready once. */
+interface Envelopes {
+  /** The recipients of the config. */
   readonly to: Addressed;
-  readonly from: Addressed | undefined;
+  readonly from: (delivery: Delivery, time: Date) => Addressed | Promise<Addressed>;
 }
 
 export function openTransfer(config: TransferConfig, context: DestinationContext): Destination {
   const open = opener(config, context);
   const pool = new Pool(open, { most: config.concurrency, idleTimeout: IDLE_TIMEOUT });
-  const constant = { to: addressed(config.to), from: constantSender(config) };
+  const envelopes = { to: addressed(config.to), from: senders(config) };
   const telling = new Set(['received', ...(config.multidrop?.headers ?? []).map((name) => name.toLowerCase())]);
 
   async function deliver(delivery: Delivery): Promise<Outcome> {
@@ -111,7 +108,7 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
     const reason = all.length === 0 ? 'no header field names a recipient' : loopReason(fields, self, config.maxHops);
     if (reason !== undefined) return outcomeOf(recipients, { kind: 'unsendable', reason });
     try {
-      const prepared = await prepare(config, context, delivery, recipients, constant);
+      const prepared = await prepare(config, context, delivery, recipients, envelopes);
       const report = await attempt(prepared, delivery);
       // Nothing of it was sent then.
       if ((await delivery.begun) === false) return stopped();
@@ -233,7 +230,7 @@ async function prepare(
   context: DestinationContext,
   delivery: Delivery,
   recipients: readonly string[],
-  constant: Constant,
+  envelopes: Envelopes,
 ): Promise<Prepared> {
   const { message } = delivery;
   const time = context.now();
@@ -244,8 +241,8 @@ async function prepare(
     config.attachFrom === undefined && message.bytes !== undefined
       ? inMemory([...trace, message.bytes])
       : await streamed(config, message, { account, id, hostName, to: recipients, time }, trace);
-  const to = recipients === config.to ? constant.to : addressed(recipients);
-  const from = constant.from ?? sender(await reversePath(config, delivery, time));
+  const to = recipients === config.to ? envelopes.to : addressed(recipients);
+  const from = await envelopes.from(delivery, time);
   const envelope = {
     from: from.addresses[0] ?? '',
     to: to.addresses,
@@ -299,20 +296,25 @@ async function surveyed(message: StoredMessage): Promise<Survey> {
   return surveyor.result();
 }
 
-/** The reverse-path that does not depend on the message, if it is one. */
-function constantSender({ attachFrom, from }: TransferConfig): Addressed | undefined {
-  if (attachFrom !== undefined) return sender(withAsciiDomain(attachFrom));
-  return from.kind === 'address' ? sender(withAsciiDomain(from.address)) : undefined;
+/** The reverse-paths of a destination: one address, or made of each message. */
+function senders({ attachFrom, from }: TransferConfig): Envelopes['from'] {
+  const made = (address: string): Addressed => (address === '' ? NULL_SENDER : addressed([address]));
+  if (attachFrom === undefined && from.kind !== 'address')
+    return async (delivery, time) => made(await reversePath(from, delivery, time));
+  const ready = made(attachFrom ?? (from.kind === 'address' ? from.address : ''));
+  return () => ready;
 }
 
-/** The reverse-path that does. */
-async function reversePath(config: TransferConfig, delivery: Delivery, time: Date): Promise<string> {
-  if (config.from.kind === 'address') return config.from.address;
+async function reversePath(
+  from: Exclude<ReversePath, { kind: 'address' }>,
+  delivery: Delivery,
+  time: Date,
+): Promise<string> {
   // Without a Return-Path the null reverse-path is the one that cannot send a bounce to somebody uninvolved.
   const original = withAsciiDomain(originalReversePath(headerFields(delivery.message.header)) ?? '');
-  if (config.from.kind === 'original') return original;
-  const secrets = await Promise.all(config.from.secrets.map((secret) => secret.reveal()));
-  return srsForward(original, { domain: config.from.domain, secrets }, time);
+  if (from.kind === 'original') return original;
+  const secrets = await Promise.all(from.secrets.map((secret) => secret.reveal()));
+  return srsForward(original, { domain: from.domain, secrets }, time);
 }
 
 /** Why this server can never take this message, if so: known before anything is sent. */

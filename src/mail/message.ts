@@ -25,5 +25,5 @@ export interface StoredMessage {
   /** All octets at each call, piece by piece, without garbage: a piece is good until the next one is asked for. */
   pieces?(): AsyncIterable<Buffer>;
   /** Gives memory or the spool file back; idempotent. `open` must not be called after it. */
-  release(): void | Promise<void>;
+  release(): Promise<void>;
 }

@@ -231,7 +231,7 @@ export class Pop3Client {
         kept += piece.length;
       },
     };
-    await this.#heeding(this.#fetch(`TOP ${number(messageNumber)} ${number(lines)}`, sink));
+    await this.#fetch(`TOP ${number(messageNumber)} ${number(lines)}`, sink);
     return Buffer.concat(pieces);
   }
 
@@ -250,7 +250,6 @@ export class Pop3Client {
     try {
       await this.#fetch(`RETR ${number(messageNumber)}`, { write });
     } catch (error) {
-      this.#heed(error);
       if (error instanceof Pop3Error && error.kind === 'refused') this.#retrieved.delete(messageNumber);
       throw error;
     }
@@ -345,19 +344,15 @@ export class Pop3Client {
   }
 
   #fetch(line: string, sink: MessageSink): Promise<Accepted> {
-    return this.#engine.send({ line, shown: line, body: { kind: 'message', sink } });
+    return this.#heeding(this.#engine.send({ line, shown: line, body: { kind: 'message', sink } }));
   }
 
   /** RFC 6856 §5: what is refused with [UTF8] can be had by who said UTF8 before the login, as the next session does. */
-  #heed(error: unknown): void {
-    if (error instanceof Pop3Error && error.responseCode === 'UTF8') lessons.learn(this.#key, { utf8: true });
-  }
-
   async #heeding<T>(asked: Promise<T>): Promise<T> {
     try {
       return await asked;
     } catch (error) {
-      this.#heed(error);
+      if (error instanceof Pop3Error && error.responseCode === 'UTF8') lessons.learn(this.#key, { utf8: true });
       throw error;
     }
   }

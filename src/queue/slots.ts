@@ -143,13 +143,13 @@ export function withSharedLimit(destination: Destination, slots: Slots, most: ()
     close: async () => await destination.close(),
     async deliver(delivery: Delivery) {
       let slot: Slot | undefined;
-      const withSlot = async (limit: number): Promise<boolean> => {
-        slot = await slots.wait({ name: `destination:${destination.name}`, most: limit }, delivery.signal);
-        return slot !== undefined && (delivery.mayBegin === undefined || (await delivery.mayBegin()));
-      };
-      const mayBegin = (): boolean | Promise<boolean> => {
+      const mayBegin = async (): Promise<boolean> => {
         const limit = most();
-        return limit === undefined ? (delivery.mayBegin?.() ?? true) : withSlot(limit);
+        if (limit !== undefined) {
+          slot = await slots.wait({ name: `destination:${destination.name}`, most: limit }, delivery.signal);
+          if (!slot) return false;
+        }
+        return delivery.mayBegin === undefined || (await delivery.mayBegin());
       };
       try {
         return await destination.deliver({ ...delivery, mayBegin });

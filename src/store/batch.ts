@@ -2,7 +2,7 @@
 
 import { printable } from '../untrusted.ts';
 
-/** What one call of the script writes: lines, as it takes them. */
+/** Two lines for each group that stays, the unique-id and its entries; one for all else. */
 export class Batch {
   readonly open: string[] = [];
   readonly settled: string[] = [];

@@ -89,17 +89,11 @@ export class Breakers {
 
   /**
    * Asks for leave to begin one delivery.
-   * @returns undefined if the destination is paused, or is being probed by another delivery, here or elsewhere; a promise only
-   * where others must be asked
+   * @returns undefined if the destination is paused, or is being probed by another delivery, here or elsewhere
    */
-  enter(destination: string): Pass | undefined | Promise<Pass | undefined> {
-    const { openUntil } = this.#of(destination).breaker;
-    // Nearly always.
-    if (openUntil === 0) return { destination, claim: undefined };
-    return this.opensAt(destination) > 0 ? undefined : this.#probe(destination);
-  }
-
-  async #probe(destination: string): Promise<Pass | undefined> {
+  async enter(destination: string): Promise<Pass | undefined> {
+    if (this.opensAt(destination) > 0) return undefined;
+    if (!this.isHalfOpen(destination)) return { destination, claim: undefined };
     const claim = randomUUID();
     const now = this.#tools.now();
     // Others here need not ask while we do.
@@ -135,8 +129,6 @@ export class Breakers {
   /** Notes how a delivery ended. Throws nothing: without Redis it holds for this worker all the same. */
   async end(pass: Pass, sign: Sign, reason: string): Promise<void> {
     const { destination, claim } = pass;
-    // Nearly always: it works, as it did.
-    if (claim === undefined && sign === 'works' && this.#of(destination).breaker === CLOSED) return;
     const { now, random, onChange, backoff } = this.#tools;
     const isProbe = claim !== undefined;
     const news = (before: Breaker): Breaker =>

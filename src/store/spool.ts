@@ -89,12 +89,9 @@ export class Receiver {
     return this.#gathered >= WRITE_SIZE ? this.#spill() : undefined;
   }
 
-  /**
-   * The message, now that its terminator was seen; a promise only where the disk has to keep up.
-   * @throws Failure if the disk is full; then nothing is left of it
-   */
-  finish(): StoredMessage | Promise<StoredMessage> {
-    if (this.#whole) return this.#finishFile(this.#whole);
+  /** The message, now that its terminator was seen. @throws Failure if the disk is full; then nothing is left of it */
+  async finish(): Promise<StoredMessage> {
+    if (this.#whole) return await this.#finishFile(this.#whole);
     const bytes = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
     this.#chunks = [];
     const end = endOfHeader(bytes);
@@ -241,10 +238,9 @@ class Message implements StoredMessage {
     }
   }
 
-  release(): void | Promise<void> {
-    if (!this.bytes) return rm(this.#path, { force: true });
-    this.bytes = undefined;
-    return undefined;
+  async release(): Promise<void> {
+    if (this.bytes) this.bytes = undefined;
+    else await rm(this.#path, { force: true });
   }
 }
 

@@ -303,8 +303,7 @@ export class Session {
       await this.#notRetrieved(retrieval, error.said ?? error.message);
       return;
     }
-    const finished = receiver.finish();
-    const message = finished instanceof Promise ? await finished : finished;
+    const message = await receiver.finish();
     this.#unconfirmed += 1;
     try {
       this.tally.retrieved += 1;
@@ -342,8 +341,7 @@ export class Session {
         this.#deletions.add(row.messageNumber, action.entry);
       }
     } finally {
-      const released = message.release();
-      if (released) await released;
+      await message.release();
     }
   }
 

@@ -149,8 +149,7 @@ export async function deliver(
           load.end(name);
         }
       };
-      const [only] = due;
-      await (due.length === 1 && only !== undefined ? tryAt(only) : Promise.all(due.map(tryAt)));
+      await Promise.all(due.map(tryAt));
     } finally {
       for (const name of due) hold.end(key, name);
     }
@@ -216,11 +215,10 @@ async function attempt(
     attempt: (record?.attempt ?? 0) + 1,
     firstSeen: new Date(entry.firstSeen),
     settled: settledOf(record),
-    mayBegin() {
+    async mayBegin() {
       // Asked only now: the destination may have been paused while this delivery waited for its turn.
-      const entered = breakers.enter(name);
-      const noted = (pass: Pass | undefined): boolean => (turn.pass = pass) !== undefined;
-      return entered instanceof Promise ? entered.then(noted) : noted(entered);
+      turn.pass = await breakers.enter(name);
+      return turn.pass !== undefined;
     },
     begin() {
       turn.begun = begin(identity, name, tools, tally).catch((error: unknown) => {

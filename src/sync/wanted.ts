@@ -64,9 +64,11 @@ export function verdictOf(entry: Entry, wants: Wants, paused: readonly string[] 
   if (all.length === 0) return 'open';
   let isAsked = false;
   let anyConfirmed = false;
-  /** One must confirm yet; one at least of the rest must have, since this one may be left. */
+  // One has not confirmed yet that must.
   let isOpen = false;
+  // One has not that need not, if another has.
   let isLeft = false;
+  // Each has said yes or no.
   let isOver = true;
   for (const name of all) {
     const record = entry.deliveries[name];
