@@ -7,7 +7,7 @@ import { Failure, reasonOf } from '../failure.ts';
 import type { AccountEvents } from '../ops/events.ts';
 import type { Pop3Client } from '../pop3/client.ts';
 import { entryKey, mayDelete, step } from './entry.ts';
-import type { Entry, Identity } from './entry.ts';
+import type { Identity } from './entry.ts';
 import type { Hold } from './hold.ts';
 
 export class Deletions {
@@ -16,8 +16,10 @@ export class Deletions {
   readonly #events: AccountEvents;
   /** By `entryKey`: those whose DELE was answered. */
   readonly #sent = new Map<string, Identity>();
-  #running: Promise<void> = Promise.resolve();
-  #queue: { messageNumber: number; identity: Identity }[] = [];
+  /** Those that were asked for, and neither answered nor failed yet. */
+  #running = 0;
+  #whenDrained: (() => void) | undefined;
+  #failure: { readonly reason: unknown } | undefined;
 
   constructor(session: Pop3Client, hold: Hold, events: AccountEvents) {
     this.#session = session;
@@ -25,22 +27,19 @@ export class Deletions {
     this.#events = events;
   }
 
-  /** Deletes a message of this session, together with others that are asked for at the same time. */
-  add(messageNumber: number, entry: Entry): void {
-    this.#queue.push({ messageNumber, identity: entry });
-    if (this.#queue.length > 1) return;
-    this.#running = this.#running.then(async () => await this.#flush());
-    // `drained` reports it; until somebody asks, a failure is no unhandled one.
-    this.#running.catch(() => undefined);
+  /**
+   * Deletes a message of this session. Written at once, so that it goes to Redis in one write with what allowed it; those that are
+   * asked for at the same time go to the server together.
+   */
+  add(messageNumber: number, entry: Identity): void {
+    this.#running += 1;
+    void this.#run(messageNumber, entry);
   }
 
   /** Resolves when all that was asked for has been sent and answered. @throws LedgerFailure, or what broke the session */
   async drained(): Promise<void> {
-    let running: Promise<void>;
-    do {
-      running = this.#running;
-      await running;
-    } while (running !== this.#running);
+    if (this.#running > 0) await new Promise<void>((resolve) => (this.#whenDrained = resolve));
+    if (this.#failure) throw this.#failure.reason;
   }
 
   /**
@@ -76,26 +75,25 @@ export class Deletions {
     return writes.length;
   }
 
-  async #flush(): Promise<void> {
-    const batch = this.#queue;
-    this.#queue = [];
-    const { ledger, lease } = this.#hold;
-    const due: { messageNumber: number; entry: Entry }[] = [];
-    const writes: Promise<void>[] = [];
-    for (const { messageNumber, identity } of batch) {
-      const entry = ledger.get(identity);
-      if (!entry || !mayDelete(entry)) continue;
-      const pending = step(entry, 'deleting');
-      due.push({ messageNumber, entry: pending });
-      writes.push(ledger.put(entry, pending));
+  /** Throws nothing: `drained` reports what went wrong. */
+  async #run(messageNumber: number, identity: Identity): Promise<void> {
+    try {
+      await this.#delete(messageNumber, identity);
+    } catch (reason) {
+      this.#failure ??= { reason };
+    } finally {
+      this.#running -= 1;
+      if (this.#running === 0) this.#whenDrained?.();
     }
-    await Promise.all(writes);
-    // This process may have been stopped for long since: then another worker may be at work on this maildrop.
-    if (!lease.isValid && !(await lease.confirm())) return;
-    await Promise.all(due.map(async ({ messageNumber, entry }) => await this.#delete(messageNumber, entry)));
   }
 
-  async #delete(messageNumber: number, entry: Entry): Promise<void> {
+  async #delete(messageNumber: number, identity: Identity): Promise<void> {
+    const { ledger, lease } = this.#hold;
+    const entry = ledger.get(identity);
+    if (!entry || !mayDelete(entry)) return;
+    await ledger.put(entry, step(entry, 'deleting'));
+    // This process may have been stopped for long since: then another worker may be at work on this maildrop.
+    if (!lease.isValid && !(await lease.confirm())) return;
     try {
       await this.#session.delete(messageNumber);
       this.#sent.set(entryKey(entry), entry);
