@@ -69,8 +69,9 @@ export function mayConnect(address: string, allowPrivate: boolean): boolean {
 }
 
 function lies(octets: readonly number[], [network, bits]: Range): boolean {
+  // Of the other family. Told apart at once: to read an address of IPv6 costs ten milliseconds the first time.
+  if (network.includes(':') !== (octets.length === 16)) return false;
   const base = octetsOfAddress(network) ?? [];
-  if (base.length !== octets.length) return false;
   for (let bit = 0; bit < bits; bit += 8) {
     const mask = 0xff & (0xff00 >> Math.min(8, bits - bit));
     const index = bit / 8;

@@ -33,7 +33,7 @@ export function withLimits(
         const begun = delivery.begin?.();
         if (!announces && !((await begun) ?? true)) return stopped();
         return await withDeadline(delivery.signal, timeout, 'not finished', async (signal) => {
-          const writing = begun && new Writing(begun, signal);
+          const writing = announces && begun ? new Writing(begun, signal) : undefined;
           const own = { ...delivery, signal, onSent: leave, ...(writing && { begun: writing.ended }) };
           const outcome = await destination.deliver(own);
           // Then our own ledger held it up, not the destination.

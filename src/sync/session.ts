@@ -80,7 +80,8 @@ export class Session {
   #messages = MESSAGES.least;
   /** The next one waits for room. */
   #isFull = false;
-  #redirects: readonly string[] = [];
+  /** The destinations that messages of this session may go to. */
+  #names: readonly string[] = [];
   #left = false;
   #ended = false;
   #readyLater = false;
@@ -114,10 +115,11 @@ export class Session {
   /** Does what the plan says. @throws what broke the session, or the ledger */
   async work(todo: Plan, listed: number): Promise<void> {
     this.#listed = listed;
-    this.#redirects = redirectsOf(this.#tools.hold.ledger.openEntries());
-    const { destinations, policy } = this.#tools;
+    const { destinations, policy, hold } = this.#tools;
+    const { deliverTo, fallback = {} } = policy;
+    this.#names = [...deliverTo, ...Object.values(fallback), ...redirectsOf(hold.ledger.openEntries())];
     this.#parallel = new Map(
-      policy.deliverTo.map((name) => [name, destinations.get(name)?.parallel ?? MESSAGES.most] as const),
+      deliverTo.map((name) => [name, destinations.get(name)?.parallel ?? MESSAGES.most] as const),
     );
     // Where sessions are few, each begins as much as it may: what it has begun goes on behind it.
     const isRare = this.#loginDelay > 0 || this.#deletesOnQuit;
@@ -228,18 +230,12 @@ export class Session {
 
   #hasRoom(weight: Weight): boolean {
     // Where nobody but destinations that failed until now would take it, one message goes first.
-    const isProbing = this.#names().every((name) => !this.#mayTake(name));
+    const isProbing = this.#names.every((name) => !this.#mayTake(name));
     if (isProbing || this.#window.isEmpty) return this.#window.isEmpty;
     // One message a session may always be on its way; more only within the budget of the whole process.
     const { memory, spool } = this.#budget;
     const fits = this.#window.hasRoom(weight.memory) && memory.hasRoom(weight.memory);
     return fits && (weight.spool === 0 || spool.hasRoom(weight.spool));
-  }
-
-  /** The destinations that messages of this session may go to. */
-  #names(): string[] {
-    const { deliverTo, fallback = {} } = this.#tools.policy;
-    return [...deliverTo, ...Object.values(fallback), ...this.#redirects];
   }
 
   #mayTake(name: string): boolean {
@@ -248,7 +244,7 @@ export class Session {
   }
 
   #isPaused(): boolean {
-    return this.#names().every((name) => this.#tools.breakers.opensAt(name) > 0);
+    return this.#names.every((name) => this.#tools.breakers.opensAt(name) > 0);
   }
 
   /** Never where the server wants time between logins: there a session is worth more. */
