@@ -25,6 +25,10 @@ describe('the settings that keep a worker small', () => {
     };
     assert.equal(seen({}, []), 'second true 2');
     assert.equal(seen({ MAILFERRY_FOOTPRINT: 'default' }, []), 'first false undefined');
-    assert.equal(seen({}, ['--max-semi-space-size=8', '--expose-gc', '--v8-pool-size=1']), 'first true undefined', 'they are there');
+    assert.equal(
+      seen({}, ['--max-semi-space-size=8', '--expose-gc', '--v8-pool-size=1']),
+      'first true undefined',
+      'they are there',
+    );
   });
 });
