@@ -304,6 +304,13 @@ export const MUTATIONS: readonly Mutation[] = [
     tests: ['test/untrusted.test.ts'],
   },
   {
+    rule: 'what a server may hold of a refused transaction is cleared before the next',
+    file: 'src/delivery/smtp-session.ts',
+    find: "if (ending.kind === 'refused') this.#holds = true;",
+    replace: '',
+    tests: ['test/delivery/smtp.test.ts'],
+  },
+  {
     rule: 'DELE follows from the states that allow it alone',
     file: 'src/sync/entry.ts',
     find: "return STEPS[entry.state].includes('deleting');",

@@ -41,11 +41,15 @@ type Done = (error?: SMTPError | null) => void;
 export class SmtpSession {
   /** Transactions begun. */
   transactions = 0;
+  /** Transactions in a row that were refused before the message. */
+  refusals = 0;
   readonly extensions: Extensions;
   readonly protocol: 'SMTP' | 'LMTP';
   /** Where it leads, for messages. */
   readonly server: string;
   readonly #wire: Wire;
+  /** The server may hold a part of a transaction that it refused. */
+  #holds = false;
   /** Of the latest transaction, until it has its answers. */
   #running: Promise<void> | undefined;
 
@@ -158,12 +162,16 @@ export class SmtpSession {
     signal.addEventListener('abort', abort, { once: true });
     if (signal.aborted) abort();
     try {
-      const peer = { extensions: this.extensions, lmtp: this.protocol === 'LMTP' };
+      const peer = { extensions: this.extensions, lmtp: this.protocol === 'LMTP', holdsAnother: this.#holds };
+      this.#holds = false;
       const whole = transact(wire, request, peer, before);
       const report = await (cut ? Promise.race([whole, cut.promise]) : whole);
-      const { kind } = report.ending;
+      const { ending } = report;
       // A server that answered amid the message may take the rest of it for commands: never write another octet to it.
-      if (!isCut && kind !== 'accepted' && (kind !== 'refused' || progress.started)) wire.end('the transaction broke');
+      const isInStep = ending.kind === 'accepted' || (ending.kind === 'refused' && !progress.started);
+      if (!isCut && !isInStep) wire.end('the transaction broke');
+      if (ending.kind === 'refused') this.#holds = true;
+      this.refusals = ending.kind === 'accepted' ? 0 : this.refusals + 1;
       return report;
     } finally {
       signal.removeEventListener('abort', abort);

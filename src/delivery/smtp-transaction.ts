@@ -48,6 +48,8 @@ export interface TransactionReport {
 export interface Peer {
   readonly extensions: Extensions;
   readonly lmtp: boolean;
+  /** It refused the transaction before this one, and may still hold a part of it. */
+  readonly holdsAnother: boolean;
 }
 
 /** One transaction as it is asked for. */
@@ -117,15 +119,16 @@ async function announce(
   wire: Wire,
   envelope: WireEnvelope,
   refused: Map<string, Reply>,
-  { extensions }: Peer,
+  { extensions, holdsAnother }: Peer,
 ): Promise<Ending | undefined> {
+  const reset = holdsAnother ? 'RSET\r\n' : '';
   const mail = `MAIL FROM:<${envelope.from}>${parameters(envelope, extensions)}\r\n`;
   const recipients = envelope.to.map((address) => `RCPT TO:<${address}>\r\n`);
   const pipelined = extensions.has('PIPELINING');
   let queue: readonly Reply[] = [];
   if (pipelined) {
-    const all = wire.replies(recipients.length + 2);
-    await wire.write(`${mail}${recipients.join('')}DATA\r\n`);
+    const all = wire.replies(recipients.length + (holdsAnother ? 3 : 2));
+    await wire.write(`${reset}${mail}${recipients.join('')}DATA\r\n`);
     queue = await all;
   }
   let next = 0;
@@ -136,6 +139,10 @@ async function announce(
   };
   const answer = (line: string): Reply | undefined | Promise<Reply | undefined> =>
     pipelined ? queue[next++] : ask(line);
+  if (holdsAnother && !isTaken(await answer(reset))) {
+    wire.end('the server did not take RSET');
+    return refusal(wire, 'mail', undefined);
+  }
   const mailReply = await answer(mail);
   if (!isTaken(mailReply)) {
     // A server that refuses the sender and takes DATA all the same waits for a message: it is not to be had an empty one.

@@ -37,6 +37,8 @@ import { receivedField } from './trace.ts';
 const IDLE_TIMEOUT = 20_000;
 // As many as other clients send. A server that takes fewer says 421, and the message goes over another connection.
 const TRANSACTIONS = 100;
+/** Refusals in a row on one connection: servers slow down, or hang up on, who goes on beyond some ten. */
+const REFUSALS = 5;
 /** For so long a place that answered is asked before those that the config names first. Milliseconds. */
 const STAY = 5 * 60_000;
 
@@ -136,15 +138,17 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
       const { signal, onSent, begun } = delivery;
       const progress = noProgress();
       const isLast = connection.transactions + 1 >= TRANSACTIONS;
-      const sendsOn = !isLast && connection.takesAhead && onSent !== undefined;
+      let isReleased = false;
       const sent = (): void => {
-        if (!sendsOn) return;
+        if (isLast || !connection.takesAhead || onSent === undefined) return;
+        isReleased = true;
         pool.release(connection);
         onSent();
       };
       const report = await connection.send({ envelope, content, progress, signal, begun, onSent: sent });
-      if (report.ending.kind !== 'accepted' || isLast) pool.discard(connection);
-      else if (!sendsOn) pool.release(connection);
+      const isSpent = isLast || connection.refusals >= REFUSALS || isHangup(report.ending) || !connection.usable;
+      if (isSpent) pool.discard(connection);
+      else if (!isReleased) pool.release(connection);
       // A connection that had been idle tells only now that the server gave it up. Nothing has been sent yet.
       const stale = reused && !progress.started && !delivery.signal.aborted && isHangup(report.ending);
       if (!stale || fresh || (await begun) === false) return report;

@@ -103,6 +103,26 @@ suite('announced ahead', { concurrency: true }, () => {
     }
   });
 
+  test('refused when it was announced: the one before and the one behind do not notice, on the same connection', async (t) => {
+    let recipients = 0;
+    await using wire = await startSmtpWire({
+      extensions,
+      answer: (command) => {
+        if (command.startsWith('RCPT')) recipients += 1;
+        if (recipients !== 2 || command === '.') return undefined;
+        if (command.startsWith('RCPT')) return '550 5.1.1 nobody';
+        return command === 'DATA' ? '503 5.5.1 for whom?' : undefined;
+      },
+    });
+    const destination = open(wire);
+    t.after(() => destination.close());
+    const outcomes = await Promise.all([1, 2, 3].map((number) => destination.deliver(mail(number))));
+    assert.deepEqual(kinds(outcomes), ['confirmed', 'rejected', 'confirmed']);
+    assert.deepEqual(bodies(wire), ['1', '3']);
+    assert.equal(wire.connections, 1);
+    assert.equal(wire.commands.filter((command) => command === 'RSET').length, 1);
+  });
+
   test('the connection breaks: what was sent is in doubt, what was announced is sent on another', async (t) => {
     await using wire = await startSmtpWire({ extensions, answer: answersLate(undefined) });
     const destination = open(wire);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { chown, mkdir, readdir, stat } from 'node:fs/promises';
+import { chown, mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { suite, test } from 'node:test';
 import { ImapFlow } from 'imapflow';
@@ -167,6 +167,29 @@ suite('Postfix', { skip, timeout: 120_000 }, () => {
     const large = await deliverTo(smtp(server), Buffer.alloc(100_001, 'x\r\n'));
     assert.equal(large.kind, 'rejected');
     assert.match(large.said, /the server takes 100000/);
+  });
+
+  test('refuses some of a stream of messages, and gets the others on the same connection', async () => {
+    await using server = await startServer('postfix');
+    const multidrop = { headers: ['Delivered-To'], removePrefix: undefined, domains: ['example.net'] };
+    const destination = openDestination(smtp(server, { concurrency: 1, multidrop }), context);
+    const users = ['u1', 'tempfail', 'u1', 'reject', 'overquota', 'nobody', 'u1', 'u1', 'reject', 'u1'];
+    const outcomes = await Promise.all(
+      users.map((user) => {
+        const mail = Buffer.from(`Delivered-To: ${user}@example.net\r\nSubject: x\r\n\r\nx\r\n`);
+        return destination.deliver(deliveryOf(storedMessage(mail)));
+      }),
+    );
+    await destination.close();
+    const expected = { u1: 'confirmed', tempfail: 'deferred', overquota: 'deferred' } as Record<string, string>;
+    assert.deepEqual(
+      outcomes.map(({ kind }) => kind),
+      users.map((user) => expected[user] ?? 'rejected'),
+    );
+    await until(async () => (await server.count('u1')) === 5);
+    // Postfix's own words on the connection, once it is over.
+    const isTold = /disconnect from .* ehlo=1 mail=10 rcpt=5\/10 data=5\/10 rset=5 quit=1 /;
+    await until(async () => isTold.test(await readFile(join(server.dir, 'mail.log'), 'utf8')));
   });
 
   test('gets one message of each that smuggles', async () => {
