@@ -137,6 +137,10 @@ async function change(
     const chosen = withSign([...ledger.openEntries()].filter(isMeant), sign);
     // A second attempt does no harm to the wrong one; the rest might.
     if (uniqueIds.length > 0 && event.event !== 'retried') noTwins(chosen);
+    if (chosen.length === 0 && uniqueIds.length === 0) {
+      context.print(context.json ? '[]' : `${name} has nothing in quarantine: nothing changed`);
+      return EXIT.done;
+    }
     const there = event.event === 'redirected' ? event.destination : '';
     const had = chosen.filter(({ deliveries }) => deliveries[there]?.state === 'confirmed').length;
     if (had > 0)

@@ -17,6 +17,8 @@ import { octets, relative } from './table.ts';
 /** How long to wait for another poll of the same account, and between two looks. Milliseconds. */
 const BUSY_LIMIT = 120_000;
 const BUSY_WAIT = 250;
+/** After this it says what it waits for. Milliseconds. */
+const BUSY_TOLD = 2000;
 
 interface Result {
   readonly account: string;
@@ -52,7 +54,7 @@ export const sync: Command = {
       const results = await inParallel(
         accounts,
         config.concurrency,
-        async (account) => await drain(account, engine, dryRun, progress),
+        async (account) => await drain(account, engine, dryRun, progress, (line) => context.warn(line)),
       );
       progress.end();
       if (context.json) context.print(JSON.stringify(results, undefined, 2));
@@ -66,7 +68,13 @@ export const sync: Command = {
 };
 
 /** Polls one account until nothing is left that could be done now. */
-async function drain(account: AccountConfig, engine: Engine, dryRun: boolean, progress: Progress): Promise<Result> {
+async function drain(
+  account: AccountConfig,
+  engine: Engine,
+  dryRun: boolean,
+  progress: Progress,
+  warn: (line: string) => void,
+): Promise<Result> {
   const total = { delivered: 0, deleted: 0, octets: 0, quarantined: 0 };
   const began = performance.now();
   const result = (outcome: Result['outcome'], reason = '', remedy = ''): Result => ({
@@ -76,19 +84,26 @@ async function drain(account: AccountConfig, engine: Engine, dryRun: boolean, pr
     reason,
     remedy,
   });
+  let isTold = false;
   for (;;) {
     const report = await visit(account, engine, {
       force: true,
       dryRun,
       onProgress: (summary: PollSummary) => progress.update(account.name, summary),
     });
+    if (report === undefined || report.outcome === 'busy') {
+      const waited = performance.now() - began;
+      if (engine.tools.stop.aborted || waited > BUSY_LIMIT)
+        return result('busy', 'another worker polls this account now, or as many as its server is allowed');
+      if (report && !isTold && waited > BUSY_TOLD) {
+        isTold = true;
+        warn(`${account.name}: another worker polls it, or one that died did until a moment ago; waiting`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, BUSY_WAIT));
+      continue;
+    }
     const ready = 'background' in report && report.background ? await report.background : false;
     switch (report.outcome) {
-      case 'busy':
-        if (engine.tools.stop.aborted || performance.now() - began > BUSY_LIMIT)
-          return result('busy', 'another worker polls this account now, or as many as its server is allowed');
-        await new Promise((resolve) => setTimeout(resolve, BUSY_WAIT));
-        continue;
       case 'held':
         return result('failed', `held off until ${new Date(report.until).toISOString()}`);
       case 'failed':
@@ -111,12 +126,12 @@ async function drain(account: AccountConfig, engine: Engine, dryRun: boolean, pr
   }
 }
 
-/** One poll within the limits over all workers. */
-async function visit(account: AccountConfig, engine: Engine, options: PollOptions): Promise<PollReport> {
+/** One poll within the limits over all workers; undefined where its server has as many sessions as it may. */
+async function visit(account: AccountConfig, engine: Engine, options: PollOptions): Promise<PollReport | undefined> {
   const use = engine.enter();
   const slot = await use.slot(account);
   try {
-    return slot ? await poll(account, use.tools, options) : { outcome: 'busy' };
+    return slot ? await poll(account, use.tools, options) : undefined;
   } finally {
     slot?.leave();
     use.leave();

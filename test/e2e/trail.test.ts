@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import type { TestContext } from 'node:test';
+import { Redis } from 'ioredis';
 import { srsForward } from '../../src/delivery/srs.ts';
+import { Lease } from '../../src/store/lease.ts';
 import { Clock } from '../support/clock.ts';
 import { startHttpSink } from '../support/http-sink.ts';
 import type { HttpSink } from '../support/http-sink.ts';
@@ -170,7 +172,20 @@ suite('what a person sees and does', { concurrency: 2 }, () => {
       'nothing was discarded',
     );
     assert.equal((await mailferry.run('messages', 'discard', 'isp', 'bad')).code, 0);
+    const nothing = await mailferry.run('messages', 'retry', 'isp', '--all');
+    assert.deepEqual([nothing.code, nothing.stdout], [0, 'isp has nothing in quarantine: nothing changed\n']);
     assert.equal((await mailferry.run('sync')).code, 0);
+  });
+
+  test('a sync says what it waits for where the worker that polled the account has been killed', async (t) => {
+    const redis = await startRedis();
+    t.after(() => redis.stop());
+    const { mailferry } = await scene(t, { redis: { socket: redis.socket } });
+    const connection = new Redis(redis.socket);
+    assert(await Lease.acquire(connection, 'isp', { leaseTime: 12_000 }), 'nobody held it');
+    connection.disconnect();
+    const { code, stderr } = await mailferry.run('sync');
+    assert.deepEqual([code, stderr.match(/isp: another worker polls it, or one that died/g)?.length], [1, 1], stderr);
   });
 
   test('of several messages with one unique-id none is guessed', async (t) => {
