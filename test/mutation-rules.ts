@@ -308,7 +308,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/delivery/smtp-session.ts',
     find: "if (ending.kind === 'refused') this.#holds = true;",
     replace: '',
-    tests: ['test/delivery/smtp.test.ts'],
+    tests: ['test/delivery/smtp-connections.test.ts'],
   },
   {
     rule: 'DELE follows from the states that allow it alone',

@@ -7,6 +7,7 @@ import type { SmtpConfig } from '../../src/config/types.ts';
 import type { Delivery, Destination, Outcome } from '../../src/delivery/destination.ts';
 import { openDestination } from '../../src/delivery/open.ts';
 import { assertNoLeaks } from '../support/leaks.ts';
+import { smtpConfig } from '../support/smtp-config.ts';
 import { startSmtpWire } from '../support/smtp-wire.ts';
 import type { SmtpWire } from '../support/smtp-wire.ts';
 import { deliveryOf, storedMessage } from '../support/stored.ts';
@@ -17,32 +18,8 @@ assertNoLeaks();
 const context = { hostName: 'ferry.test', now: () => new Date() };
 
 function open(place: { host: string; port: number }, changes: Partial<SmtpConfig> = {}): Destination {
-  const tls = {
-    caFile: undefined,
-    fingerprint: undefined,
-    serverName: undefined,
-    certFile: undefined,
-    keyFile: undefined,
-  };
-  return openDestination(
-    {
-      name: 'me',
-      type: 'smtp',
-      concurrency: 1,
-      timeout: 5000,
-      host: place.host,
-      port: place.port,
-      security: 'none',
-      tls,
-      auth: undefined,
-      to: ['me@example.net'],
-      from: { kind: 'original' },
-      trace: false,
-      helo: undefined,
-      ...changes,
-    },
-    context,
-  );
+  const config = smtpConfig(place, { concurrency: 1, from: { kind: 'original' }, trace: false, ...changes });
+  return openDestination(config, context);
 }
 
 /**

@@ -1,0 +1,136 @@
+// Which connections serve again, and after what.
+
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import { openSmtp } from '../../src/delivery/smtp.ts';
+import { assertNoLeaks } from '../support/leaks.ts';
+import { smtpConfig } from '../support/smtp-config.ts';
+import { startSmtpSink } from '../support/smtp-sink.ts';
+import { startSmtpWire } from '../support/smtp-wire.ts';
+import { deliveryOf, storedMessage } from '../support/stored.ts';
+import { until } from '../support/wait.ts';
+
+assertNoLeaks();
+
+const MAIL = 'From: jane@example.org\r\nSubject: hello\r\n\r\nHello.\r\n';
+const context = { hostName: 'ferry.test', now: () => new Date('2026-01-02T03:04:05Z') };
+
+/**
+ * A server as strict as they come: no MAIL within a transaction, no RCPT or DATA outside one.
+ * @param times how often it refuses the command `refused`, with `answer`
+ */
+function strict(refused: string, answer: string, times: number): (command: string) => string | undefined {
+  let left = times;
+  let recipients: number | undefined;
+  return (command) => {
+    const word = command.slice(0, 4).toUpperCase();
+    if (word === '.' || word === 'RSET' || word === 'EHLO') {
+      recipients = undefined;
+      return undefined;
+    }
+    const isOutOfTurn =
+      word === 'MAIL'
+        ? recipients !== undefined
+        : word === 'RCPT'
+          ? recipients === undefined
+          : word === 'DATA' && !recipients;
+    if (isOutOfTurn) return '503 5.5.1 out of turn';
+    if (word === refused && left-- > 0) return answer;
+    if (word === 'MAIL') recipients = 0;
+    if (word === 'RCPT') recipients = (recipients ?? 0) + 1;
+    return undefined;
+  };
+}
+
+suite('connections', { concurrency: true }, () => {
+  test('are used again, and at most as many as are delivered at a time', async () => {
+    await using sink = await startSmtpSink();
+    const destination = openSmtp(smtpConfig(sink), context);
+    for (let count = 0; count < 5; count++) await destination.deliver(deliveryOf(storedMessage(MAIL)));
+    assert.equal(sink.connections, 1);
+    await Promise.all([1, 2, 3].map(() => destination.deliver(deliveryOf(storedMessage(MAIL)))));
+    assert.equal(sink.connections, 3);
+    await destination.close();
+    await until(() => sink.open === 0);
+  });
+
+  test('that went away while idle cost nothing', async () => {
+    await using sink = await startSmtpSink();
+    const destination = openSmtp(smtpConfig(sink), context);
+    await destination.deliver(deliveryOf(storedMessage(MAIL)));
+    sink.dropAll();
+    assert.equal((await destination.deliver(deliveryOf(storedMessage(MAIL)))).kind, 'confirmed');
+    sink.when({ stage: 'mail', times: 1, action: { reply: [421, '4.4.2 idle for too long'] } });
+    assert.equal((await destination.deliver(deliveryOf(storedMessage(MAIL)))).kind, 'confirmed');
+    assert.equal(sink.messages.length, 3);
+    await destination.close();
+  });
+
+  test('are not used again after a refusal of the message: it may have come amid it', async () => {
+    await using sink = await startSmtpSink();
+    sink.when({ stage: 'end', times: 1, action: { reply: [554, '5.7.1 no'] } });
+    const destination = openSmtp(smtpConfig(sink), context);
+    await destination.deliver(deliveryOf(storedMessage(MAIL)));
+    await destination.deliver(deliveryOf(storedMessage(MAIL)));
+    assert.equal(sink.connections, 2);
+    await destination.close();
+  });
+
+  for (const extensions of [['PIPELINING'], []]) {
+    test(`serve on after a refusal before the message, with RSET first (${extensions.join('') || 'one by one'})`, async () => {
+      for (const [refused, answer] of [
+        ['MAIL', '451 4.7.1 greylisted'],
+        ['RCPT', '550 5.1.1 nobody'],
+        ['DATA', '452 4.3.1 full'],
+      ] as const) {
+        await using wire = await startSmtpWire({ extensions, answer: strict(refused, answer, 1) });
+        const destination = openSmtp(smtpConfig(wire), context);
+        const outcomes = [
+          await destination.deliver(deliveryOf(storedMessage(MAIL))),
+          await destination.deliver(deliveryOf(storedMessage(MAIL))),
+          await destination.deliver(deliveryOf(storedMessage(MAIL))),
+        ];
+        const first = answer.startsWith('5') ? 'rejected' : 'deferred';
+        assert.deepEqual(
+          outcomes.map(({ kind }) => kind),
+          [first, 'confirmed', 'confirmed'],
+          refused,
+        );
+        assert.equal(wire.connections, 1, refused);
+        const words = wire.commands.map((line) => line.slice(0, 4));
+        assert.equal(words.filter((word) => word === 'RSET').length, 1, 'once, and not before what was taken');
+        assert.deepEqual(words.slice(words.indexOf('RSET'), words.indexOf('RSET') + 3), ['RSET', 'MAIL', 'RCPT']);
+        await destination.close();
+      }
+    });
+  }
+
+  test('that refuse one message after another are given up, before the server slows down', async () => {
+    await using wire = await startSmtpWire({
+      extensions: ['PIPELINING'],
+      answer: strict('RCPT', '550 5.1.1 nobody', 100),
+    });
+    const destination = openSmtp(smtpConfig(wire), context);
+    for (let count = 0; count < 12; count++) {
+      assert.equal((await destination.deliver(deliveryOf(storedMessage(MAIL)))).kind, 'rejected');
+    }
+    assert.equal(wire.connections, 3);
+    await destination.close();
+  });
+
+  test('that do not take RSET cost nothing but themselves', async () => {
+    for (const answer of ['502 5.5.1 what?', '421 4.7.0 too many errors', 'drop']) {
+      const usual = strict('RCPT', '550 5.1.1 nobody', 1);
+      await using wire = await startSmtpWire({
+        extensions: ['PIPELINING'],
+        answer: (command) => (command === 'RSET' ? answer : usual(command)),
+      });
+      const destination = openSmtp(smtpConfig(wire), context);
+      await destination.deliver(deliveryOf(storedMessage(MAIL)));
+      assert.equal((await destination.deliver(deliveryOf(storedMessage(MAIL)))).kind, 'confirmed', answer);
+      assert.equal(wire.connections, 2, answer);
+      assert.equal(wire.messages.length, 1, 'sent once');
+      await destination.close();
+    }
+  });
+});
