@@ -95,6 +95,7 @@ describe('slots', { skip: redisAvailable() ?? false }, () => {
       mayBegin: async () => await Promise.resolve(++begun > 0),
     } as Partial<Delivery> as Delivery;
     const outcomes = [one, two, one, two, one].map(async (each) => (await each?.deliver(delivery))?.kind);
+    await until(() => ends.length === 2, { what: 'two deliveries that run' });
     for (let ended = 0; ended < 4; ended += 1) {
       await until(() => ends.length > 0, { what: 'a delivery that runs' });
       assert.ok(begun <= ended + 2, 'nothing is written down of one that waits');

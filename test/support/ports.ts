@@ -7,6 +7,8 @@ import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 
 const LOWEST = 10_000;
+/** Those that were given out, and may not be in use yet. */
+const given = new Set<number>();
 
 function firstEphemeral(): number {
   try {
@@ -30,12 +32,14 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-/** A port on 127.0.0.1 that nobody listens on now, drawn at random. */
+/** A port on 127.0.0.1 that nobody listens on now, drawn at random. Never the same twice in a process. */
 export async function freePort(): Promise<number> {
   const end = firstEphemeral();
   for (let tries = 0; tries < 100; tries++) {
     const port = LOWEST + Math.floor(Math.random() * (end - LOWEST));
-    if (await isFree(port)) return port;
+    if (given.has(port) || !(await isFree(port))) continue;
+    given.add(port);
+    return port;
   }
   throw new Error(`no free port between ${String(LOWEST)} and ${String(end)}`);
 }
