@@ -140,9 +140,11 @@ export class Ledger {
     let quiet = 0;
     let settled = 0;
     const listed = new Set<string>();
+    // Where what is delivered is deleted, nothing is settled: then nothing need be asked for.
+    const known = await this.#redis.hlen(this.#keys.settled);
     for (let start = 0; start < listing.length; start += CHUNK) {
       const chunk = listing.slice(start, start + CHUNK);
-      const asked = chunk.filter((row) => !this.#open.has(row.uniqueId));
+      const asked = known === 0 ? [] : chunk.filter((row) => !this.#open.has(row.uniqueId));
       const values =
         asked.length > 0 ? await this.#redis.hmget(this.#keys.settled, ...asked.map((row) => row.uniqueId)) : [];
       const found = new Map(asked.map((row, index) => [row, values[index] ?? null]));
@@ -164,8 +166,7 @@ export class Ledger {
         }
       }
     }
-    if ((await this.#redis.hlen(this.#keys.settled)) > settled)
-      await this.#readAbsent(new Set(listing.map((row) => row.uniqueId)));
+    if (known > settled) await this.#readAbsent(new Set(listing.map((row) => row.uniqueId)));
     return { rows, quiet, entries: new Map([...this.#open, ...this.#read]) };
   }
 
