@@ -1,7 +1,9 @@
 // Which connections serve again, and after what.
 
 import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
 import { suite, test } from 'node:test';
+import { openDestination } from '../../src/delivery/open.ts';
 import { openSmtp } from '../../src/delivery/smtp.ts';
 import { assertNoLeaks } from '../support/leaks.ts';
 import { smtpConfig } from '../support/smtp-config.ts';
@@ -13,6 +15,7 @@ import { until } from '../support/wait.ts';
 assertNoLeaks();
 
 const MAIL = 'From: jane@example.org\r\nSubject: hello\r\n\r\nHello.\r\n';
+const byNumber = (one: number, other: number): number => one - other;
 const context = { hostName: 'ferry.test', now: () => new Date('2026-01-02T03:04:05Z') };
 
 /**
@@ -133,4 +136,70 @@ suite('connections', { concurrency: true }, () => {
       await destination.close();
     }
   });
+});
+
+suite('refusals amid a stream of messages', { concurrency: true }, () => {
+  // Each message has a sender and a recipient of its own, and each answer repeats them: one that went astray would show.
+  for (const extensions of [['PIPELINING'], []]) {
+    for (const concurrency of [1, 4]) {
+      test(`each message gets its own answer (${extensions.join('') || 'one by one'}, ${String(concurrency)})`, async () => {
+        const wants = (text: string): number => Number(/<(\d+)@/.exec(text)?.[1] ?? -1);
+        // By the last digit of the number: where it is refused, and how.
+        const refused: Readonly<Record<number, readonly [string, number]>> = {
+          1: ['MAIL', 451],
+          2: ['MAIL', 550],
+          3: ['RCPT', 450],
+          4: ['RCPT', 553],
+          5: ['DATA', 452],
+        };
+        const state = new WeakMap<Socket, { sender: number; recipient: number }>();
+        const taken: number[] = [];
+        await using wire = await startSmtpWire({
+          extensions,
+          answer: (command, socket) => {
+            const now = state.get(socket) ?? { sender: -1, recipient: -1 };
+            state.set(socket, now);
+            const word = command.slice(0, 4).toUpperCase();
+            const clear = (): void => void state.delete(socket);
+            if (word === 'RSET') return void clear();
+            if (word === '.') {
+              taken.push(now.recipient);
+              clear();
+              return `250 2.0.0 <${String(now.recipient)}@> taken`;
+            }
+            if (!['MAIL', 'RCPT', 'DATA'].includes(word)) return undefined;
+            const number = word === 'DATA' ? now.recipient : wants(command);
+            const isInTurn = word === 'MAIL' ? now.sender < 0 : word === 'RCPT' ? now.sender === number : number >= 0;
+            if (!isInTurn) return `503 5.5.1 <${String(number)}@> out of turn`;
+            const [stage, code] = refused[number % 10] ?? [];
+            if (stage === word) return `${String(code)} 4.0.0 <${String(number)}@> refused`;
+            if (word === 'MAIL') now.sender = number;
+            if (word === 'RCPT') now.recipient = number;
+            return undefined;
+          },
+        });
+        const multidrop = { headers: ['Delivered-To'], removePrefix: undefined, domains: ['example.net'] };
+        const place = smtpConfig(wire, { concurrency, multidrop, from: { kind: 'original' } });
+        const destination = openDestination(place, context);
+        // No order, so that refusals follow each other by chance.
+        const numbers = Array.from({ length: 1000 }, (_, index) => (index * 7919) % 1009);
+        const outcomes = await Promise.all(
+          numbers.map(async (number) => {
+            const head = `Return-Path: <${String(number)}@example.org>\r\nDelivered-To: ${String(number)}@example.net\r\n`;
+            return await destination.deliver(deliveryOf(storedMessage(`${head}Subject: x\r\n\r\nx\r\n`)));
+          }),
+        );
+        await destination.close();
+        for (const [index, { kind, said }] of outcomes.entries()) {
+          const number = numbers[index] ?? 0;
+          const [, code] = refused[number % 10] ?? [];
+          assert.equal(kind, code === undefined ? 'confirmed' : code < 500 ? 'deferred' : 'rejected', said);
+          assert.equal(wants(said), number, said);
+        }
+        const accepted = numbers.filter((number) => refused[number % 10] === undefined);
+        assert.deepEqual(taken.toSorted(byNumber), accepted.toSorted(byNumber), 'each once');
+        assert(wire.connections < 60, `${String(wire.connections)} connections for 500 refusals`);
+      });
+    }
+  }
 });
