@@ -160,11 +160,9 @@ suite('refusals amid a stream of messages', { concurrency: true }, () => {
             const now = state.get(socket) ?? { sender: -1, recipient: -1 };
             state.set(socket, now);
             const word = command.slice(0, 4).toUpperCase();
-            const clear = (): void => void state.delete(socket);
-            if (word === 'RSET') return void clear();
+            if (word === 'RSET' || word === '.') state.delete(socket);
             if (word === '.') {
               taken.push(now.recipient);
-              clear();
               return `250 2.0.0 <${String(now.recipient)}@> taken`;
             }
             if (!['MAIL', 'RCPT', 'DATA'].includes(word)) return undefined;
