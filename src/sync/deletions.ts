@@ -38,7 +38,7 @@ export class Deletions {
 
   /** Resolves when all that was asked for has been sent and answered. @throws LedgerFailure, or what broke the session */
   async drained(): Promise<void> {
-    if (this.#running > 0) await new Promise<void>((resolve) => (this.#whenDrained = resolve));
+    while (this.#running > 0) await new Promise<void>((resolve) => (this.#whenDrained = resolve));
     if (this.#failure) throw this.#failure.reason;
   }
 
