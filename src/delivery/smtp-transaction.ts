@@ -146,7 +146,7 @@ async function announce(
   const mailReply = await answer(mail);
   if (!isTaken(mailReply)) {
     // A server that refuses the sender and takes DATA all the same waits for a message: it is not to be had an empty one.
-    if (pipelined && queue.at(-1)?.code === 354) wire.end('the server took DATA without a sender');
+    if (pipelined && isGoAhead(queue.at(-1))) wire.end('the server took DATA without a sender');
     return refusal(wire, 'mail', mailReply);
   }
   for (const [index, line] of recipients.entries()) {
@@ -158,13 +158,16 @@ async function announce(
     const replies = [...refused.values()];
     // RFC 2920 §3.1: a server that takes DATA for nobody gets an empty message to end it.
     if (pipelined && queue[next]?.code === 354) await endEmpty(wire);
+    else if (pipelined && isGoAhead(queue[next])) wire.end('the server took DATA for nobody');
     return refusal(wire, 'rcpt', replies.find(({ code }) => code < 500) ?? replies.at(-1));
   }
   const dataReply = await answer('DATA\r\n');
-  // Some servers say 250 here.
-  return dataReply !== undefined && dataReply.code >= 200 && dataReply.code < 400
-    ? undefined
-    : refusal(wire, 'data', dataReply);
+  return isGoAhead(dataReply) ? undefined : refusal(wire, 'data', dataReply);
+}
+
+/** The answer to DATA after which the server waits for a message. Some say 250 there. */
+function isGoAhead(reply: Reply | undefined): boolean {
+  return reply !== undefined && reply.code >= 200 && reply.code < 400;
 }
 
 function parameters(envelope: WireEnvelope, extensions: Extensions): string {

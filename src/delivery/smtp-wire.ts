@@ -86,7 +86,7 @@ export class Wire {
 
   /** Nothing has ended it, and no reply has come that nobody asked for. */
   get isUsable(): boolean {
-    return this.#lost === undefined && !this.#isQuitting && this.#replies.length === 0;
+    return this.#lost === undefined && !this.#isQuitting && (this.isPending || this.#replies.length === 0);
   }
 
   /** Replies are waited for. */

@@ -138,6 +138,77 @@ suite('connections', { concurrency: true }, () => {
   });
 });
 
+suite('connections whose server is odd', { concurrency: true }, () => {
+  test('that say 250 to DATA for nobody, or without a sender, are given up: they may wait for a message', async () => {
+    for (const refused of ['MAIL', 'RCPT']) {
+      let left = 1;
+      await using wire = await startSmtpWire({
+        extensions: ['PIPELINING'],
+        answer: (command) => {
+          if (command.startsWith(refused) && left === 1) return '550 5.7.1 no';
+          return command === 'DATA' && left-- > 0 ? '250 2.0.0 go on' : undefined;
+        },
+      });
+      const destination = openSmtp(smtpConfig(wire), context);
+      assert.equal((await destination.deliver(deliveryOf(storedMessage(MAIL)))).kind, 'rejected', refused);
+      assert.equal((await destination.deliver(deliveryOf(storedMessage(MAIL)))).kind, 'confirmed', refused);
+      assert.equal(wire.connections, 2, refused);
+      await destination.close();
+    }
+  });
+
+  test('that answer a message together with a part of what was announced behind it go on', async () => {
+    let [mails, held] = [0, false];
+    await using wire = await startSmtpWire({
+      extensions: ['PIPELINING'],
+      answer: (command, socket) => {
+        if (command.startsWith('MAIL')) mails += 1;
+        if (command === '.' && mails === 1) {
+          held = true;
+          return '';
+        }
+        if (!held) return undefined;
+        if (command.startsWith('MAIL')) return '250 2.0.0 first taken\r\n250 2.1.0 sender';
+        if (command !== 'DATA') return '';
+        held = false;
+        // The rest of its answers, in a read of its own.
+        setTimeout(() => socket.write('250 2.1.5 recipient\r\n354 go on\r\n'), 100);
+        return '';
+      },
+    });
+    const destination = openDestination(smtpConfig(wire, { concurrency: 1 }), context);
+    const deliver = async (): Promise<string> => (await destination.deliver(deliveryOf(storedMessage(MAIL)))).kind;
+    // What becomes of the second is not told: its message has lines that this server, unlike others, takes for commands.
+    const [first] = await Promise.all([deliver(), deliver()]);
+    assert.equal(first, 'confirmed');
+    assert.deepEqual([wire.connections, mails], [1, 2]);
+    await destination.close();
+  });
+
+  test('that have answered for one recipient are waited for until they answer for the other', async () => {
+    let dots = 0;
+    const late: string[] = [];
+    await using wire = await startSmtpWire({
+      extensions: ['PIPELINING'],
+      answer: (command) => {
+        if (command === '.') return ++dots === 1 ? '250 2.0.0 one' : '250 2.0.0 one\r\n250 2.0.0 other';
+        if (dots !== 1) return undefined;
+        if (command === 'DATA') return ['250 2.0.0 other', ...late, '354 go on'].join('\r\n');
+        late.push('250 2.0.0 ok');
+        return '';
+      },
+    });
+    const { host, port, ...rest } = smtpConfig(wire, { concurrency: 1, to: ['one@example.net', 'other@example.net'] });
+    const destination = openDestination({ ...rest, type: 'lmtp', place: { host, port } }, context);
+    const deliver = async (): Promise<string> => (await destination.deliver(deliveryOf(storedMessage(MAIL)))).kind;
+    const first = deliver();
+    await until(() => dots === 1);
+    assert.deepEqual(await Promise.all([first, deliver()]), ['confirmed', 'confirmed']);
+    assert.deepEqual([wire.connections, wire.messages.length], [1, 2]);
+    await destination.close();
+  });
+});
+
 suite('refusals amid a stream of messages', { concurrency: true }, () => {
   // Each message has a sender and a recipient of its own, and each answer repeats them: one that went astray would show.
   for (const extensions of [['PIPELINING'], []]) {
