@@ -134,7 +134,7 @@ export class Ledger {
   async compare(listing: readonly Row[], policy: Policy, now: number): Promise<Comparison> {
     // What an earlier comparison read is read anew; what settles from here on is put there by its write.
     await this.flushed();
-    this.#read.clear();
+    this.#unread();
     const twins = twinIds(listing);
     const rows: Row[] = [];
     let quiet = 0;
@@ -173,10 +173,15 @@ export class Ledger {
   /** True if nothing is known of these unique-ids. @throws if Redis is out of reach */
   async knowsNone(rows: readonly Row[]): Promise<boolean> {
     await this.flushed();
-    this.#read.clear();
+    this.#unread();
     if (rows.some((row) => this.#open.has(row.uniqueId))) return false;
     const values = await this.#redis.hmget(this.#keys.settled, ...rows.map((row) => row.uniqueId));
     return values.every((value) => value === null);
+  }
+
+  /** Forgets what was read, but what is still to be written: its write takes it from there. */
+  #unread(): void {
+    for (const uniqueId of this.#read.keys()) if (!this.#dirty.has(uniqueId)) this.#read.delete(uniqueId);
   }
 
   async #readAbsent(listed: ReadonlySet<string>): Promise<void> {

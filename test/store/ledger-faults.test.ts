@@ -172,6 +172,16 @@ suite('a listing beside deliveries that outlived their session', () => {
     await lease.release();
   });
 
+  test('what settles in the very moment in which a comparison begins is written as settled', async () => {
+    const { account, lease, ledger } = await opened();
+    const open = entry('u');
+    await ledger.put(undefined, open);
+    const comparing = ledger.compare(rowsOf('u'), KEEP, NOW);
+    await Promise.all([ledger.put(open, { ...open, state: 'kept' }), comparing]);
+    assert.equal(await redis.hlen(accountKeys(account).settled), 1);
+    await lease.release();
+  });
+
   test('a message that settled a moment ago, its write under way, is known', async () => {
     const { lease, ledger } = await opened();
     const open = entry('u');
