@@ -80,8 +80,7 @@ function packagesInstalled() {
 function installPackages() {
   if (packagesInstalled()) return;
   say('installing the npm packages');
-  // Not `npm ci`: it wants a lock entry for each platform of each optional package, which not every registry mirror has.
-  const done = run('npm', ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
+  const done = run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
   if (!done || !packagesInstalled()) fail('npm could not install the packages (see above)');
 }
 
