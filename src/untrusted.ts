@@ -4,6 +4,7 @@
  * repeat what they were told.
  */
 
+import { isAscii } from 'node:buffer';
 import { revealed } from './redact.ts';
 
 const LIMIT = 300;
@@ -28,8 +29,8 @@ export function printable(text: string, limit: number = LIMIT): string {
 
 /** Octets of a server as printable text: UTF-8 where it is valid, else Latin-1, so that no octet is hidden. */
 export function printableOctets(octets: Buffer, limit: number = LIMIT): string {
-  const head = octets.subarray(0, limit * 4);
-  return printable(utf8Of(head) ?? head.toString('latin1'), limit);
+  const head = octets.length > limit * 4 ? octets.subarray(0, limit * 4) : octets;
+  return printable((isAscii(head) ? undefined : utf8Of(head)) ?? head.toString('latin1'), limit);
 }
 
 /** Undefined if it is none; a character that the end cuts off is left away. */

@@ -7,8 +7,7 @@ import type { Dispatcher } from 'undici';
 
 type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
-export interface HttpRequest extends Pick<Dispatcher.DispatchOptions, 'path' | 'body'> {
-  readonly origin: string;
+export interface HttpRequest extends Pick<Dispatcher.DispatchOptions, 'origin' | 'path' | 'body'> {
   readonly headers: Record<string, string>;
 }
 
@@ -27,6 +26,7 @@ export interface HttpBeginning {
 
 /**
  * POSTs. A body of the answer that breaks off, is too long or takes too long is cut there: the status decides.
+ * @param signal of this request alone: nothing stops listening to it
  * @param onStart called when the connection is there and the request is about to be written
  * @param onStatus called when the answer begins
  * @throws what ended the connection before the answer's status came, or the signal's reason
@@ -42,15 +42,9 @@ export async function postHttp(
   signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<HttpBeginning>();
   const exchange = new Exchange(limits, { onStart, onStatus, resolve, reject });
-  const stop = (): void => exchange.stop(signal.reason);
-  signal.addEventListener('abort', stop, { once: true });
-  try {
-    dispatcher.dispatch({ ...request, method: 'POST' }, exchange);
-    return await promise;
-  } finally {
-    signal.removeEventListener('abort', stop);
-    exchange.end();
-  }
+  signal.addEventListener('abort', () => exchange.stop(signal.reason), { once: true });
+  dispatcher.dispatch({ ...request, method: 'POST' }, exchange);
+  return promise;
 }
 
 interface Listeners {
@@ -70,6 +64,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #chunks: Buffer[] = [];
   #size = 0;
   #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
 
   constructor(limits: HttpAnswerLimits, tell: Listeners) {
     this.#limits = limits;
@@ -88,7 +83,10 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#status = status;
     this.#headers = headers;
     this.#tell.onStatus();
-    this.#timer = setTimeout(() => this.#cut(), this.#limits.time);
+    // Nearly every answer ends with what it begins with: only for others time is taken.
+    void Promise.resolve().then(() => {
+      if (!this.#isOver) this.#timer = setTimeout(() => this.#cut(), this.#limits.time);
+    });
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -103,19 +101,16 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     if (this.#status > 0) this.#answer();
-    else this.#tell.reject(this.#stopped ? this.#stopped.reason : error);
+    else this.#fail(this.#stopped ? this.#stopped.reason : error);
   }
 
   /** Ends it, wherever it is. A request that waits for its connection is not written any more when that comes. */
   stop(reason: unknown): void {
+    if (this.#isOver) return;
     this.#stopped = { reason };
     if (this.#status > 0) this.#answer();
-    else this.#tell.reject(reason);
+    else this.#fail(reason);
     this.#controller?.abort(asError(reason));
-  }
-
-  end(): void {
-    clearTimeout(this.#timer);
   }
 
   #cut(): void {
@@ -124,7 +119,20 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #answer(): void {
-    this.#tell.resolve({ status: this.#status, headers: this.#headers, body: Buffer.concat(this.#chunks) });
+    this.#end();
+    const [only] = this.#chunks;
+    const body = only && this.#chunks.length === 1 ? only : Buffer.concat(this.#chunks);
+    this.#tell.resolve({ status: this.#status, headers: this.#headers, body });
+  }
+
+  #fail(reason: unknown): void {
+    this.#end();
+    this.#tell.reject(reason);
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
   }
 }
 

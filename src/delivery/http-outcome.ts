@@ -6,8 +6,8 @@ import type { Outcome, OutcomeKind } from './destination.ts';
 export interface HttpAnswer {
   readonly status: number;
   /** Values of the header fields, names in lower case. */
-  readonly headers: Readonly<Record<string, string | undefined>>;
-  /** The beginning of the body. */
+  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
+  /** The beginning of the body, printable. */
   readonly text: string;
   /** The whole request had been sent before the answer came. */
   readonly complete: boolean;
@@ -25,24 +25,25 @@ const LONGEST_WAIT = 24 * 60 * 60_000;
 /** What an answer means at the time `now`. */
 export function httpOutcome(answer: HttpAnswer, now: Date): Outcome {
   const { status, headers } = answer;
-  const words = `HTTP ${String(status)}${answer.text.trim() === '' ? '' : `: ${answer.text.trim().replace(/\s+/g, ' ')}`}`;
+  const text = answer.text.trim().replace(/\s{2,}/g, ' ');
+  const words = text === '' ? `HTTP ${String(status)}` : `HTTP ${String(status)}: ${text}`;
   const scope = ANY_MESSAGE.has(status) ? 'destination' : 'message';
   if (status >= 200 && status < 300 && !answer.complete) {
-    const said = printable(`${words} (before the whole message was sent: not taken for a confirmation)`);
+    const said = `${words} (before the whole message was sent: not taken for a confirmation)`;
     return { kind: 'deferred', said, scope: 'message' };
   }
   if (status >= 300 && status < 400) {
     // the path may hold a token, as that of the URL may: it is not repeated
-    const target = URL.parse(headers['location'] ?? '')?.origin ?? 'another path';
+    const target = URL.parse(firstOf(headers['location']) ?? '')?.origin ?? 'another path';
     const said = `HTTP ${String(status)}: redirects to ${target}; put the final URL into the config`;
     return { kind: 'deferred', said: printable(said), scope: 'destination', needsPerson: true };
   }
   if (NEEDS_PERSON.has(status)) {
-    const refusal = { kind: 'deferred', said: printable(words), scope: 'destination', needsPerson: true } as const;
+    const refusal = { kind: 'deferred', said: words, scope: 'destination', needsPerson: true } as const;
     return status === 410 ? { ...refusal, gone: true } : refusal;
   }
-  const outcome: Outcome = { kind: kindOf(status), said: printable(words), scope };
-  const retryAfter = outcome.kind === 'deferred' ? retryAfterOf(headers['retry-after'], now) : undefined;
+  const outcome: Outcome = { kind: kindOf(status), said: words, scope };
+  const retryAfter = outcome.kind === 'deferred' ? retryAfterOf(firstOf(headers['retry-after']), now) : undefined;
   return retryAfter === undefined ? outcome : { ...outcome, retryAfter };
 }
 
@@ -52,6 +53,11 @@ export function retryAfterOf(value: string | undefined, now: Date): number | und
   const text = value.trim();
   const wait = /^\d+$/.test(text) ? Number(text) * 1000 : httpDate(text) - now.getTime();
   return Number.isNaN(wait) ? undefined : Math.min(Math.max(wait, 0), LONGEST_WAIT);
+}
+
+/** Of a field that comes more than once, the first. */
+function firstOf(value: string | readonly string[] | undefined): string | undefined {
+  return typeof value === 'object' ? value[0] : value;
 }
 
 function httpDate(text: string): number {

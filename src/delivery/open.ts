@@ -28,14 +28,16 @@ async function openKind(config: DestinationConfig, context: DestinationContext):
 
 /** Loads a kind when it is used for the first time: the libraries of all kinds take longer than the rest of a start. */
 function lazy(name: string, load: () => Promise<Destination>): Destination {
-  let opened: Promise<Destination> | undefined;
-  const open = async (): Promise<Destination> => await (opened ??= load());
+  let opening: Promise<Destination> | undefined;
+  let opened: Destination | undefined;
+  const open = async (): Promise<Destination> => (opened = await (opening ??= load()));
   return {
     name,
-    deliver: async (delivery) => await (await open()).deliver(delivery),
+    deliver: (delivery) =>
+      opened ? opened.deliver(delivery) : open().then((destination) => destination.deliver(delivery)),
     check: async (signal) => await (await open()).check(signal),
     close: async () => {
-      if (opened) await (await opened).close();
+      if (opening) await (await opening).close();
     },
   };
 }

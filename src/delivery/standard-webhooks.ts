@@ -22,20 +22,28 @@ export function webhookKey(secret: string): Buffer {
   return key;
 }
 
+/** Which message a request is about, and when it was made: what is signed with its body. */
+export interface Stamp {
+  /** The same at each attempt. */
+  readonly id: string;
+  /** Seconds since 1970. */
+  readonly timestamp: string;
+}
+
+export function stampOf(id: string, time: Date): Stamp {
+  return { id, timestamp: String(Math.floor(time.getTime() / 1000)) };
+}
+
 /**
- * The three headers, with one signature for each key, so that a receiver may know the old or the new one. The body is
- * read once and not kept.
+ * The value of `webhook-signature`, with one signature for each key, so that a receiver may know the old or the new one. The body
+ * is read once and not kept.
  */
-export async function signatureHeaders(
+export async function signature(
   keys: readonly Buffer[],
-  id: string,
-  time: Date,
+  { id, timestamp }: Stamp,
   body: AsyncIterable<Buffer>,
-): Promise<Record<string, string>> {
-  const timestamp = String(Math.floor(time.getTime() / 1000));
-  const headers = { 'webhook-id': id, 'webhook-timestamp': timestamp };
-  if (keys.length === 0) return headers;
+): Promise<string> {
   const macs = keys.map((key) => createHmac('sha256', key).update(`${id}.${timestamp}.`));
   for await (const chunk of body) for (const mac of macs) mac.update(chunk);
-  return { ...headers, 'webhook-signature': macs.map((mac) => `v1,${mac.digest('base64')}`).join(' ') };
+  return macs.map((mac) => `v1,${mac.digest('base64')}`).join(' ');
 }

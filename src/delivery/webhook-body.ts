@@ -14,38 +14,35 @@ export interface WebhookBody {
   /** Octets. */
   readonly length: number;
   /** All of it, where that is little and at hand. */
-  readonly whole?: Buffer;
+  readonly whole: Buffer | undefined;
   /** All octets, from the beginning at each call. */
   open(): AsyncGenerator<Buffer, void, undefined>;
 }
 
-/** The body of a delivery. Throws a `Failure` only if the stored message cannot be read. */
-export async function webhookBody(config: WebhookConfig, delivery: Delivery): Promise<WebhookBody> {
+/** The body of a delivery, at once where nothing need be read for it. Throws a `Failure` only if the stored message cannot be read. */
+export function webhookBody(config: WebhookConfig, delivery: Delivery): WebhookBody | Promise<WebhookBody> {
   const { message } = delivery;
-  switch (config.format) {
-    case 'raw':
-      return {
-        contentType: 'message/rfc822',
-        length: message.size,
-        ...(message.bytes !== undefined && message.bytes.length <= SLICE ? { whole: message.bytes } : {}),
-        open: () => octetsOf(message),
-      };
-    case 'json': {
-      const head = Buffer.from(JSON.stringify(await payloadHead(delivery, config.name)).replace(/\}$/, ',"raw":"'));
-      const tail = Buffer.from('"}');
-      return {
-        contentType: 'application/json',
-        length: head.length + Math.ceil(message.size / 3) * 4 + tail.length,
-        async *open(): AsyncGenerator<Buffer, void, undefined> {
-          yield head;
-          yield* base64(octetsOf(message));
-          yield tail;
-        },
-      };
-    }
-    case 'multipart':
-      return multipartBody(await payloadHead(delivery, config.name), message);
-  }
+  if (config.format !== 'raw') return readBody(config, delivery);
+  const whole = message.bytes !== undefined && message.bytes.length <= SLICE ? message.bytes : undefined;
+  return { contentType: 'message/rfc822', length: message.size, whole, open: () => octetsOf(message) };
+}
+
+async function readBody({ format, name }: WebhookConfig, delivery: Delivery): Promise<WebhookBody> {
+  const { message } = delivery;
+  const about = await payloadHead(delivery, name);
+  if (format === 'multipart') return multipartBody(about, message);
+  const head = Buffer.from(JSON.stringify(about).replace(/\}$/, ',"raw":"'));
+  const tail = Buffer.from('"}');
+  return {
+    contentType: 'application/json',
+    length: head.length + Math.ceil(message.size / 3) * 4 + tail.length,
+    whole: undefined,
+    async *open(): AsyncGenerator<Buffer, void, undefined> {
+      yield head;
+      yield* base64(octetsOf(message));
+      yield tail;
+    },
+  };
 }
 
 /** The parser and what it pulls in are loaded where they are used: `raw` needs none of it. */

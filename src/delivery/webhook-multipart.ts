@@ -30,6 +30,7 @@ export function multipartBody(head: WebhookPayloadHead, message: StoredMessage):
   return {
     contentType: `multipart/form-data; boundary=${boundary}`,
     length: whole.length + message.size + tail.length,
+    whole: undefined,
     async *open(): AsyncGenerator<Buffer, void, undefined> {
       yield whole;
       yield* octetsOf(message);

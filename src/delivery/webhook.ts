@@ -4,8 +4,8 @@
  */
 
 import { createRequire } from 'node:module';
-import type { Agent as UndiciAgent } from 'undici';
-import type { WebhookConfig } from '../config/types.ts';
+import type { Pool as UndiciPool } from 'undici';
+import type { Secret, WebhookConfig } from '../config/types.ts';
 import { Failure, reasonOf } from '../failure.ts';
 import { revealed } from '../redact.ts';
 import { printable, printableOctets } from '../untrusted.ts';
@@ -17,28 +17,30 @@ import { guardedConnector } from './http-connector.ts';
 import { postHttp } from './http-exchange.ts';
 import { httpOutcome } from './http-outcome.ts';
 import { Gate } from './limited.ts';
-import { signatureHeaders, webhookKey } from './standard-webhooks.ts';
+import { signature, stampOf, webhookKey } from './standard-webhooks.ts';
 import { tlsRemedy } from './tls.ts';
 import { webhookBody } from './webhook-body.ts';
 import { metadataHeaders } from './webhook-metadata.ts';
 
 const require = createRequire(import.meta.url);
-const Agent = clientOnly();
+const Pool = clientOnly();
 
 // Of an answer this much is read; one that is longer, or slower, costs its connection.
 const ANSWER = { octets: 64 * 1024, time: 5_000 };
 // Shorter than Node's own servers keep a connection: a request to one that just closed would be in doubt for nothing.
 const IDLE_TIMEOUT = 4_000;
+/** Characters of an answer that are told. */
+const SAID = 280;
 /** Octets; from here on a message that is taken apart, and then in memory some times over, goes one at a time. */
 const LARGE = 2 * 1024 * 1024;
 const CHECK_TIMEOUT = 30_000;
 
 /** Of undici the client alone: the whole of it takes 80 ms more of CPU to load. One that has it elsewhere is loaded whole. */
-function clientOnly(): typeof UndiciAgent {
+function clientOnly(): typeof UndiciPool {
   try {
-    return require('undici/lib/dispatcher/agent.js') as typeof UndiciAgent;
+    return require('undici/lib/dispatcher/pool.js') as typeof UndiciPool;
   } catch {
-    return (require('undici') as { Agent: typeof UndiciAgent }).Agent;
+    return (require('undici') as { Pool: typeof UndiciPool }).Pool;
   }
 }
 
@@ -48,8 +50,10 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
   revealed.rememberHeaders(config.headers);
   const connect = guardedConnector(config);
   const large = new Gate(1);
-  const fixed = lowerCased(config.headers);
-  const agent = new Agent({
+  const path = `${url.pathname}${url.search}`;
+  const further = Object.entries(config.headers).map(([name, value]) => [name.toLowerCase(), value] as const);
+  const secrets = [config.secret, ...(config.moreSecrets ?? [])].filter((secret) => secret !== undefined);
+  const pool = new Pool(url.origin, {
     connect,
     connections: config.concurrency,
     pipelining: 1,
@@ -75,33 +79,31 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
   async function post(delivery: Delivery): Promise<Outcome> {
     const progress = noProgress();
     try {
-      const body = await webhookBody(config, delivery);
-      const headers = {
-        ...fixed,
-        ...(await authorization(config)),
-        ...metadataHeaders(delivery, config.name),
-        ...(await signatureHeaders(await keysOf(config), delivery.idempotencyKey, context.now(), body.open())),
-        'user-agent': 'mailferry',
-        'content-type': body.contentType,
-        'content-length': String(body.length),
-      };
+      // What this destination has none of is not waited for: each wait costs every message.
+      const made = webhookBody(config, delivery);
+      const body = made instanceof Promise ? await made : made;
+      const headers: Record<string, string> = metadataHeaders(delivery, config.name);
+      headers['user-agent'] = 'mailferry';
+      headers['content-type'] = body.contentType;
+      headers['content-length'] = String(body.length);
+      for (const [name, value] of further) headers[name] ??= value;
+      if (config.auth) headers['authorization'] = await authorization(config.auth);
+      const stamp = stampOf(delivery.idempotencyKey, context.now());
+      headers['webhook-id'] = stamp.id;
+      headers['webhook-timestamp'] = stamp.timestamp;
+      if (secrets.length > 0) headers['webhook-signature'] = await signature(await keysOf(secrets), stamp, body.open());
       const { whole } = body;
-      const request = {
-        origin: url.origin,
-        path: `${url.pathname}${url.search}`,
-        headers,
-        body: whole ?? tracked(body.open(), progress),
-      };
+      const request = { path, headers, body: whole ?? tracked(body.open(), progress) };
       let complete = false;
       const noteStart = (): void => {
         // It goes out in one piece from here on.
         if (whole) progress.started = progress.complete = true;
       };
-      const answer = await postHttp(agent, request, ANSWER, delivery.signal, noteStart, () => {
+      const answer = await postHttp(pool, request, ANSWER, delivery.signal, noteStart, () => {
         complete = progress.complete;
       });
-      const text = printableOctets(answer.body);
-      return httpOutcome({ status: answer.status, headers: flat(answer.headers), text, complete }, context.now());
+      const { status, headers: told } = answer;
+      return httpOutcome({ status, headers: told, text: printableOctets(answer.body, SAID), complete }, context.now());
     } catch (error) {
       return lossOutcome(error, progress, delivery.signal, url);
     }
@@ -111,34 +113,22 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
     name: config.name,
     deliver,
     async check(signal): Promise<string> {
-      await keysOf(config);
-      await authorization(config);
+      await keysOf(secrets);
+      if (config.auth) await authorization(config.auth);
       return withDeadline(signal, CHECK_TIMEOUT, 'no connection', (deadline) => reach(url, connect, deadline));
     },
-    close: () => agent.close(),
+    close: () => pool.close(),
   };
 }
 
-async function keysOf(config: WebhookConfig): Promise<Buffer[]> {
-  const secrets = [config.secret, ...(config.moreSecrets ?? [])].filter((secret) => secret !== undefined);
+async function keysOf(secrets: readonly Secret[]): Promise<Buffer[]> {
   return Promise.all(secrets.map(async (secret) => webhookKey(await secret.reveal())));
 }
 
-async function authorization({ auth }: WebhookConfig): Promise<{ authorization?: string }> {
-  switch (auth?.kind) {
-    case 'basic': {
-      const credentials = Buffer.from(`${auth.user}:${await auth.password.reveal()}`);
-      return { authorization: `Basic ${credentials.toString('base64')}` };
-    }
-    case 'bearer':
-      return { authorization: `Bearer ${(await auth.token.reveal()).trim()}` };
-    case undefined:
-      return {};
-  }
-}
-
-function lowerCased(headers: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
+async function authorization(auth: NonNullable<WebhookConfig['auth']>): Promise<string> {
+  if (auth.kind === 'bearer') return `Bearer ${(await auth.token.reveal()).trim()}`;
+  const credentials = Buffer.from(`${auth.user}:${await auth.password.reveal()}`);
+  return `Basic ${credentials.toString('base64')}`;
 }
 
 function lossOutcome(error: unknown, progress: { readonly complete: boolean }, signal: AbortSignal, url: URL): Outcome {
@@ -168,15 +158,6 @@ function describe(error: unknown, url: URL): string {
 function failureIn(error: unknown): Failure | undefined {
   if (error instanceof Failure) return error;
   return error instanceof Error && error.cause instanceof Failure ? error.cause : undefined;
-}
-
-function flat(
-  headers: Readonly<Record<string, string | readonly string[] | undefined>>,
-): Record<string, string | undefined> {
-  const entries = Object.entries(headers).map(
-    ([name, value]) => [name, typeof value === 'object' ? value[0] : value] as const,
-  );
-  return Object.fromEntries(entries);
 }
 
 /** Connects, TLS included, and hangs up. */

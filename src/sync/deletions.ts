@@ -6,7 +6,7 @@
 import { Failure, reasonOf } from '../failure.ts';
 import type { AccountEvents } from '../ops/events.ts';
 import type { Pop3Client } from '../pop3/client.ts';
-import { entryKey, mayDelete, step } from './entry.ts';
+import { mayDelete, step } from './entry.ts';
 import type { Identity } from './entry.ts';
 import type { Hold } from './hold.ts';
 
@@ -14,8 +14,8 @@ export class Deletions {
   readonly #session: Pop3Client;
   readonly #hold: Hold;
   readonly #events: AccountEvents;
-  /** By `entryKey`: those whose DELE was answered. */
-  readonly #sent = new Map<string, Identity>();
+  /** By message number: those whose DELE was answered. */
+  readonly #sent = new Map<number, Identity>();
   /** Those that were asked for, and neither answered nor failed yet. */
   #running = 0;
   #whenDrained: (() => void) | undefined;
@@ -96,7 +96,7 @@ export class Deletions {
     if (!lease.isValid && !(await lease.confirm())) return;
     try {
       await this.#session.delete(messageNumber);
-      this.#sent.set(entryKey(entry), entry);
+      this.#sent.set(messageNumber, entry);
     } catch (error) {
       if (this.#session.closed) throw error;
       this.#events.deleteRefused(

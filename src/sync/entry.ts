@@ -122,9 +122,10 @@ export function isSame(one: Identity, other: Identity): boolean {
 }
 
 /** The entry in another state. @throws IllegalStep */
-export function step(entry: Entry, state: EntryState, changes: Partial<Omit<Entry, 'state'>> = {}): Entry {
+export function step(entry: Entry, state: EntryState, changes?: Partial<Omit<Entry, 'state'>>): Entry {
   if (!STEPS[entry.state].includes(state)) throw new IllegalStep(`${entry.state} -> ${state}`);
-  return { ...entry, ...changes, state };
+  // Behind a second spread V8 takes ten times as long for each name.
+  return changes === undefined ? { ...entry, state } : { ...entry, ...changes, state };
 }
 
 /** True if deletion needs no further step: the only two states from which DELE may follow, and the one that repeats it. */

@@ -6,14 +6,16 @@
 import type { Redis } from 'ioredis';
 import { Lease } from '../store/lease.ts';
 import { Ledger } from '../store/ledger.ts';
+import { isSame } from './entry.ts';
+import type { Identity } from './entry.ts';
 import { TRAIL_LIMITS } from './trail.ts';
 import type { TrailLimits } from './trail.ts';
 
 export class Hold {
   readonly lease: Lease;
   readonly ledger: Ledger;
-  /** Deliveries that run now: `entryKey` and destination. */
-  readonly #inFlight = new Set<string>();
+  /** Deliveries that run now, by unique-id: nearly always one. */
+  readonly #inFlight = new Map<string, Running[]>();
   users = 0;
   polling = false;
 
@@ -22,17 +24,30 @@ export class Hold {
     this.ledger = ledger;
   }
 
-  begin(key: string, destination: string): void {
-    this.#inFlight.add(`${destination}\n${key}`);
+  begin(entry: Identity, destination: string): void {
+    const running = this.#inFlight.get(entry.uniqueId);
+    if (running) running.push({ entry, destination });
+    else this.#inFlight.set(entry.uniqueId, [{ entry, destination }]);
   }
 
-  end(key: string, destination: string): void {
-    this.#inFlight.delete(`${destination}\n${key}`);
+  end(entry: Identity, destination: string): void {
+    const left = (this.#inFlight.get(entry.uniqueId) ?? []).filter((each) => !isRunning(each, entry, destination));
+    if (left.length > 0) this.#inFlight.set(entry.uniqueId, left);
+    else this.#inFlight.delete(entry.uniqueId);
   }
 
-  inFlight(key: string, destination: string): boolean {
-    return this.#inFlight.has(`${destination}\n${key}`);
+  inFlight(entry: Identity, destination: string): boolean {
+    return this.#inFlight.get(entry.uniqueId)?.some((each) => isRunning(each, entry, destination)) ?? false;
   }
+}
+
+interface Running {
+  readonly entry: Identity;
+  readonly destination: string;
+}
+
+function isRunning(running: Running, entry: Identity, destination: string): boolean {
+  return running.destination === destination && isSame(running.entry, entry);
 }
 
 export class Holds {

@@ -6,8 +6,8 @@
  */
 
 import { isWeak } from '../mail/fingerprint.ts';
-import { mayDelete } from './entry.ts';
-import type { Entry } from './entry.ts';
+import { isSame, mayDelete } from './entry.ts';
+import type { Entry, Identity } from './entry.ts';
 
 /** One message as the server lists it. `uniqueId` is never empty here. */
 export interface Row {
@@ -35,6 +35,22 @@ export type Match =
 const NEW: Match = { kind: 'new' };
 const IDENTIFY: Match = { kind: 'identify' };
 const COMPARE: Match = { kind: 'compare' };
+
+/** Which entries are which messages of one session, so that twins are never taken for each other. */
+export class Assignments {
+  /** By unique-id: nearly always one. */
+  readonly #known = new Map<string, readonly { readonly entry: Identity; readonly messageNumber: number }[]>();
+
+  set(entry: Identity, messageNumber: number): void {
+    const others = (this.#known.get(entry.uniqueId) ?? []).filter((each) => !isSame(each.entry, entry));
+    this.#known.set(entry.uniqueId, [...others, { entry, messageNumber }]);
+  }
+
+  /** The message number of the entry, if it has one. */
+  holderOf(entry: Identity): number | undefined {
+    return this.#known.get(entry.uniqueId)?.find((each) => isSame(each.entry, entry))?.messageNumber;
+  }
+}
 
 /**
  * Matches all rows that carry one unique-id with all entries that do.

@@ -4,8 +4,8 @@
  */
 
 import type { AccountState } from './account.ts';
-import { entryKey, mayDelete, newEntry, step } from './entry.ts';
-import type { Entry } from './entry.ts';
+import { mayDelete, newEntry, step } from './entry.ts';
+import type { Entry, Identity } from './entry.ts';
 import { matchGroup } from './identity.ts';
 import type { Evidence, Match, Row } from './identity.ts';
 import { recogniseMove } from './move.ts';
@@ -38,7 +38,7 @@ export interface PlanInput {
   /** When a destination may be tried: 0 now, else milliseconds since 1970. */
   readonly opensAt: (destination: string) => number;
   /** True for a delivery that an earlier poll began and that still runs. */
-  readonly inFlight: (key: string, destination: string) => boolean;
+  readonly inFlight: (entry: Identity, destination: string) => boolean;
 }
 
 export interface Retrieval {
@@ -146,7 +146,7 @@ function decideOpen(entry: Entry, { policy, now, opensAt, inFlight }: Parameters
       record?.state === 'confirmed' ||
       record?.state === 'rejected' ||
       record?.state === 'waived' ||
-      inFlight(entryKey(entry), name)
+      inFlight(entry, name)
     )
       continue;
     const due = Math.max(record?.next ?? 0, opensAt(name));

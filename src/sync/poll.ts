@@ -186,7 +186,7 @@ class Visit {
       policy: this.#policy(),
       now: this.#tools.now(),
       opensAt: (name) => this.#tools.breakers.opensAt(name),
-      inFlight: (key, name) => this.#hold.inFlight(key, name),
+      inFlight: (entry, name) => this.#hold.inFlight(entry, name),
     });
   }
 
@@ -224,7 +224,7 @@ class Visit {
       wasEmpty: state.listing.count === 0,
       evidence: found.evidence,
       opensAt: (name) => this.#tools.breakers.opensAt(name),
-      inFlight: (key, name) => this.#hold.inFlight(key, name),
+      inFlight: (entry, name) => this.#hold.inFlight(entry, name),
     };
     for (;;) {
       const todo = plan(input);

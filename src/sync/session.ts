@@ -8,8 +8,9 @@ import type { PollSummary } from '../ops/events.ts';
 import type { Pop3Client } from '../pop3/client.ts';
 import type { Spool } from '../store/spool.ts';
 import { Deletions } from './deletions.ts';
-import { entryKey, newEntry } from './entry.ts';
+import { newEntry } from './entry.ts';
 import type { Entry } from './entry.ts';
+import { Assignments } from './identity.ts';
 import type { Row } from './identity.ts';
 import { Load } from './load.ts';
 import { decide } from './plan.ts';
@@ -17,7 +18,7 @@ import type { Action, Plan, PlanInput, Retrieval } from './plan.ts';
 import { ACCOUNT_BACKOFF, backoff, RETRIEVAL_ATTEMPTS } from './retry.ts';
 import { retrievalFailed } from './settle.ts';
 import { deliver, recognise, shortSha } from './transfer.ts';
-import type { Assignments, Tally, TransferTools } from './transfer.ts';
+import type { Tally, TransferTools } from './transfer.ts';
 import { redirectsOf } from './wanted.ts';
 import { Window } from './window.ts';
 
@@ -70,7 +71,7 @@ export class Session {
   readonly #deletions: Deletions;
   readonly #began: number;
   readonly #window = new Window({ messages: MESSAGES.least, octets: OCTETS });
-  readonly #assigned: Assignments = new Map();
+  readonly #assigned = new Assignments();
   /** Messages on their way. */
   #running = 0;
   #whenIdle: (() => void) | undefined;
@@ -124,7 +125,7 @@ export class Session {
     // Where sessions are few, each begins as much as it may: what it has begun goes on behind it.
     const isRare = this.#loginDelay > 0 || this.#deletesOnQuit;
     this.#widen(isRare ? MESSAGES.most : 2 * Math.max(0, ...this.#parallel.values()) + MESSAGES.step);
-    for (const [messageNumber, entry] of todo.known) this.#assigned.set(entryKey(entry), messageNumber);
+    for (const [messageNumber, entry] of todo.known) this.#assigned.set(entry, messageNumber);
     for (const { row, entry } of todo.delete) this.#deletions.add(row.messageNumber, entry);
     // Where QUIT deletes what was retrieved, deletes that are due get a session of their own.
     const retrieve = this.#deletesOnQuit && todo.delete.length > 0 ? [] : todo.retrieve;
@@ -319,7 +320,7 @@ export class Session {
           policy,
           now: now(),
           opensAt: (name) => breakers.opensAt(name),
-          inFlight: (key, name) => hold.inFlight(key, name),
+          inFlight: (about, name) => hold.inFlight(about, name),
         });
       let action = decided(after);
       if (action.do === 'put') {

@@ -10,10 +10,11 @@ import { fingerprintOf } from '../mail/fingerprint.ts';
 import type { StoredMessage } from '../mail/message.ts';
 import type { AccountEvents } from '../ops/events.ts';
 import type { Breakers, Pass } from '../store/breakers.ts';
-import { entryKey, newDelivery, newEntry, startDelivery, step, withDelivery } from './entry.ts';
+import { newDelivery, newEntry, startDelivery, step, withDelivery } from './entry.ts';
 import type { DeliveryRecord, Entry, Identity } from './entry.ts';
 import type { Hold } from './hold.ts';
 import { matchGroup } from './identity.ts';
+import type { Assignments } from './identity.ts';
 import type { Load } from './load.ts';
 import { decide } from './plan.ts';
 import type { PlanInput, Retrieval } from './plan.ts';
@@ -47,9 +48,6 @@ export interface Tally {
   inDoubt: number;
 }
 
-/** Which entries are which messages of this session, so that twins are never taken for each other. */
-export type Assignments = Map<string, number>;
-
 /**
  * Recognises a retrieved message by its octets.
  * @returns the entry it is, or a new one
@@ -64,7 +62,7 @@ export function recognise(
   const sha = shortSha(message.bodySha256);
   const group = tools.hold.ledger.group(row.uniqueId);
   const free = group.filter((each) => {
-    const holder = assigned.get(entryKey(each));
+    const holder = assigned.holderOf(each);
     return holder === undefined || holder === row.messageNumber;
   });
   let found: Entry | undefined;
@@ -90,7 +88,7 @@ export function recognise(
     absences: 0,
     absentSince: 0,
   };
-  assigned.set(entryKey(known), row.messageNumber);
+  assigned.set(known, row.messageNumber);
   return { before: found, entry: known };
 }
 
@@ -120,10 +118,10 @@ export async function deliver(
   const tried = new Set<string>();
   for (;;) {
     const due = dueDestinations(current, tools).filter((name) => !tried.has(name));
-    const key = entryKey(current);
+    const sent = current;
     for (const name of due) {
       tried.add(name);
-      hold.begin(key, name);
+      hold.begin(sent, name);
     }
     try {
       if (tried.size === due.length) {
@@ -140,7 +138,6 @@ export async function deliver(
       // What is sent at once is written again before that; until then its server has it.
       if (due.length > 0) ledger.stage(written, current);
       else await ledger.put(written, current);
-      const sent = current;
       const tryAt = async (name: string): Promise<void> => {
         load.begin(name);
         try {
@@ -151,7 +148,7 @@ export async function deliver(
       };
       await Promise.all(due.map(tryAt));
     } finally {
-      for (const name of due) hold.end(key, name);
+      for (const name of due) hold.end(sent, name);
     }
     current = ledger.get(current) ?? current;
     written = current;
@@ -165,7 +162,7 @@ function dueDestinations(entry: Entry, { hold, policy, now, breakers }: Transfer
     policy,
     now: now(),
     opensAt: (name) => breakers.opensAt(name),
-    inFlight: (key, name) => hold.inFlight(key, name),
+    inFlight: (about, name) => hold.inFlight(about, name),
   });
   return action.do === 'retrieve' ? action.destinations : [];
 }

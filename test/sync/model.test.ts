@@ -8,6 +8,7 @@ import type { Outcome } from '../../src/delivery/destination.ts';
 import { fingerprintOf } from '../../src/mail/fingerprint.ts';
 import { entryKey, isSame, mayDelete, startDelivery, step } from '../../src/sync/entry.ts';
 import type { Entry, Identity } from '../../src/sync/entry.ts';
+import { Assignments } from '../../src/sync/identity.ts';
 import type { Evidence } from '../../src/sync/identity.ts';
 import { decide, isQuiet, plan } from '../../src/sync/plan.ts';
 import type { PlanInput, Policy, Retrieval } from '../../src/sync/plan.ts';
@@ -139,8 +140,8 @@ class World {
     for (const { before, after } of todo.put) this.write(() => this.ledger.put(before, after));
     for (const entry of todo.forget) this.write(() => this.ledger.forget(entry));
     this.polled = true;
-    const assigned = new Map<string, number>();
-    for (const [messageNumber, entry] of todo.known) assigned.set(entryKey(entry), messageNumber);
+    const assigned = new Assignments();
+    for (const [messageNumber, entry] of todo.known) assigned.set(entry, messageNumber);
     const mailOf = (messageNumber: number): Mail => session[messageNumber - 1]?.mail as Mail;
     const remove = (messageNumber: number, entry: Entry): void => {
       assert.ok(mayDelete(entry));
@@ -204,7 +205,7 @@ class World {
     return { policy: this.policy, now: this.now, opensAt: () => 0, inFlight: () => false };
   }
 
-  #transfer(retrieval: Retrieval, mail: Mail, assigned: Map<string, number>): Entry {
+  #transfer(retrieval: Retrieval, mail: Mail, assigned: Assignments): Entry {
     const message = storedMessage(mail.octets);
     const tools = { hold: { ledger: this.ledger }, now: () => this.now } as unknown as TransferTools;
     const { before, entry } = recognise(retrieval, message, tools, assigned);
