@@ -66,7 +66,7 @@ export interface Delivery {
   /** Recipients that need no further attempt (confirmed or rejected before), by address. */
   readonly settled: ReadonlySet<string>;
   /** Asked when the delivery gets its turn, which may be long after it was asked for. False if it must not begin any more. */
-  readonly mayBegin?: () => Promise<boolean>;
+  readonly mayBegin?: () => boolean | Promise<boolean>;
   /** Called once it may: writes down that it begins. Resolves when that is durable; false if it must not be sent. */
   readonly begin?: () => Promise<boolean>;
   /** What `begin` came to, for a destination that has something to say to its server meanwhile: awaited before the message. */

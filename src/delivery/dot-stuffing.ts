@@ -18,6 +18,8 @@ const INSERT_DOT = TERMINATOR.subarray(0, 1);
 const INSERT_LF_DOT = Buffer.from('\n.');
 /** A CR without LF behind it, or an LF without CR before it; also where the neighbour lies in another chunk. */
 const LONE = /\r(?!\n)|(?<!\r)\n/;
+/** Either of that, or a dot that begins a line. */
+const LONE_OR_DOT = /\r(?!\n)|(?<!\r)\n|\n\./;
 
 /** Makes chunks ready, however the message was cut. */
 export class Stuffer {
@@ -92,7 +94,10 @@ export function stuffed(parts: readonly Buffer[]): Survey & { readonly data: Buf
 /** The places where something must be put in. */
 function cutsOf(octets: Buffer, before: number, lone: boolean): number[] {
   const cuts: number[] = [];
-  if (lone && (before === CR || LONE.test(octets.toString('latin1')))) {
+  // Nearly always there is nothing to be done: one search shows that.
+  const text = lone && before !== CR && octets[0] !== DOT ? octets.toString('latin1') : undefined;
+  if (text !== undefined && !LONE_OR_DOT.test(text)) return cuts;
+  if (lone && (before === CR || LONE.test(text ?? octets.toString('latin1')))) {
     let last = before;
     for (let at = 0; at < octets.length; at++) {
       const octet = octets[at] ?? 0;

@@ -29,7 +29,8 @@ export function withLimits(
         isIn = false;
       };
       try {
-        if (delivery.mayBegin && !(await delivery.mayBegin())) return stopped();
+        const may = delivery.mayBegin?.() ?? true;
+        if (!(may instanceof Promise ? await may : may)) return stopped();
         const begun = delivery.begin?.();
         if (!announces && !((await begun) ?? true)) return stopped();
         return await withDeadline(delivery.signal, timeout, 'not finished', async (signal) => {

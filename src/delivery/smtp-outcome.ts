@@ -92,7 +92,16 @@ export function wordsOf(reply: Reply): string {
 
 /** The code in front of a reply; 0 if there is none. */
 export function codeOf(text: string): number {
-  return Number(/^\d{3}(?=[ \n-]|$)/.exec(text)?.[0] ?? 0);
+  // Read without a regular expression: it is done for each reply.
+  const behind = text.length > 3 ? text[3] : ' ';
+  if (text.length < 3 || (behind !== ' ' && behind !== '-' && behind !== '\n')) return 0;
+  let code = 0;
+  for (let at = 0; at < 3; at += 1) {
+    const digit = text.charCodeAt(at) - 0x30;
+    if (digit < 0 || digit > 9) return 0;
+    code = 10 * code + digit;
+  }
+  return code;
 }
 
 function commonOutcome(ending: Ending): RecipientOutcome {

@@ -146,7 +146,7 @@ export class SmtpSession {
     const before = this.#running;
     const { promise: running, resolve: end } = Promise.withResolvers<void>();
     this.#running = running;
-    const cut = before && Promise.withResolvers<TransactionReport>();
+    const { promise: reported, resolve: report, reject: fail } = Promise.withResolvers<TransactionReport>();
     let isBehind = before !== undefined;
     let isCut = false;
     void before?.then(() => {
@@ -156,7 +156,7 @@ export class SmtpSession {
     const abort = (): void => {
       isCut = isBehind;
       // Nothing of the message can have been sent: its turn comes with the answers to the one before.
-      if (isBehind) cut?.resolve(nothingSent(reasonOf(signal.reason)));
+      if (isBehind) report(nothingSent(reasonOf(signal.reason)));
       else wire.end(reasonOf(signal.reason));
     };
     signal.addEventListener('abort', abort, { once: true });
@@ -164,15 +164,14 @@ export class SmtpSession {
     try {
       const peer = { extensions: this.extensions, lmtp: this.protocol === 'LMTP', holdsAnother: this.#holds };
       this.#holds = false;
-      const whole = transact(wire, request, peer, before);
-      const report = await (cut ? Promise.race([whole, cut.promise]) : whole);
-      const { ending } = report;
+      void transact(wire, request, peer, before).then(report, fail);
+      const { refused, settled, ending } = await reported;
       // A server that answered amid the message may take the rest of it for commands: never write another octet to it.
       const isInStep = ending.kind === 'accepted' || (ending.kind === 'refused' && !progress.started);
       if (!isCut && !isInStep) wire.end('the transaction broke');
       if (ending.kind === 'refused') this.#holds = true;
       this.refusals = ending.kind === 'accepted' ? 0 : this.refusals + 1;
-      return report;
+      return { refused, settled, ending };
     } finally {
       signal.removeEventListener('abort', abort);
       if (this.#running === running) this.#running = undefined;

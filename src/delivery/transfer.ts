@@ -6,7 +6,7 @@
 
 import type { MultidropConfig, ReversePath } from '../config/types.ts';
 import { Failure } from '../failure.ts';
-import { headerFields } from '../mail/header.ts';
+import { FieldNames, headerFields } from '../mail/header.ts';
 import type { HeaderField } from '../mail/header.ts';
 import { Surveyor, surveyOf } from '../mail/line-ends.ts';
 import type { Survey } from '../mail/line-ends.ts';
@@ -96,7 +96,7 @@ export function openTransfer(config: TransferConfig, context: DestinationContext
   const open = opener(config, context);
   const pool = new Pool(open, { most: config.concurrency, idleTimeout: IDLE_TIMEOUT });
   const envelopes = { to: addressed(config.to), from: senders(config) };
-  const telling = new Set(['received', ...(config.multidrop?.headers ?? []).map((name) => name.toLowerCase())]);
+  const telling = new FieldNames(['received', ...(config.multidrop?.headers ?? []).map((name) => name.toLowerCase())]);
 
   async function deliver(delivery: Delivery): Promise<Outcome> {
     const fields = headerFields(delivery.message.header, telling);

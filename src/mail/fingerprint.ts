@@ -4,10 +4,10 @@
  */
 
 import { hash } from 'node:crypto';
-import { headerFields } from './header.ts';
+import { FieldNames, headerFields } from './header.ts';
 import type { HeaderField } from './header.ts';
 
-const TELLING = new Set(['message-id', 'date', 'from', 'to', 'subject', 'received']);
+const TELLING = new FieldNames(['message-id', 'date', 'from', 'to', 'subject', 'received']);
 
 // Fields that POP3 servers themselves add or change while a message lies there.
 const REWRITTEN = /^(status|x-status|x-uid|x-uidl|x-imap|x-imapbase|x-keywords|x-mozilla-.*|content-length|lines)$/;

@@ -22,32 +22,56 @@ export function endOfHeader(octets: Buffer): number {
   return at < 0 ? -1 : at + 4;
 }
 
+/** Names of fields, in lower case, and what they begin with: most lines of a header are passed over by their first letter. */
+export class FieldNames {
+  readonly #names: ReadonlySet<string>;
+  readonly #initials = new Uint8Array(0x100);
+
+  constructor(names: Iterable<string>) {
+    this.#names = new Set(names);
+    for (const name of this.#names)
+      for (const initial of [name, name.toUpperCase()]) this.#initials[initial.charCodeAt(0)] = 1;
+  }
+
+  /** True if the field at that offset may be one of them; then `has` tells. */
+  mayBegin(text: string, at: number): boolean {
+    return this.#initials[text.charCodeAt(at)] === 1;
+  }
+
+  /** True if the line begins with one of them and a colon. */
+  has(line: string): boolean {
+    const colon = line.indexOf(':');
+    return colon >= 0 && this.#names.has(line.slice(0, colon).trimEnd().toLowerCase());
+  }
+}
+
 /**
  * The fields of a header block in their order. Lines that are no field (a broken header) are passed over.
- * @param wanted names in lower case: others are left out
+ * @param wanted others are left out
  */
-export function headerFields(header: Buffer, wanted?: ReadonlySet<string>): HeaderField[] {
+export function headerFields(header: Buffer, wanted?: FieldNames): HeaderField[] {
   const fields: HeaderField[] = [];
   const text = header.toString('latin1');
   for (let from = 0, to = 0; from < text.length; from = to + 1) {
     to = endOfLine(text, from);
     let isFolded = false;
-    while (text[to + 1] === ' ' || text[to + 1] === '\t') {
+    while (isBlank(text.charCodeAt(to + 1))) {
       to = endOfLine(text, to + 1);
       isFolded = true;
     }
     if (to === from || (to === from + 1 && text[from] === '\r' && to < text.length)) break;
+    if (wanted && !wanted.mayBegin(text, from)) continue;
     const line = text.slice(from, to);
-    if (wanted && !isWanted(line, wanted)) continue;
+    if (wanted && !wanted.has(line)) continue;
     const field = fieldIn(isFolded ? line.replace(/\r?\n/g, '') : line);
     if (field) fields.push(field);
   }
   return fields;
 }
 
-function isWanted(line: string, wanted: ReadonlySet<string>): boolean {
-  const colon = line.indexOf(':');
-  return colon >= 0 && wanted.has(line.slice(0, colon).trimEnd().toLowerCase());
+/** Space or tab. */
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
 }
 
 function fieldIn(line: string): HeaderField | undefined {

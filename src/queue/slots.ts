@@ -143,13 +143,13 @@ export function withSharedLimit(destination: Destination, slots: Slots, most: ()
     close: async () => await destination.close(),
     async deliver(delivery: Delivery) {
       let slot: Slot | undefined;
-      const mayBegin = async (): Promise<boolean> => {
+      const within = async (limit: number): Promise<boolean> => {
+        slot = await slots.wait({ name: `destination:${destination.name}`, most: limit }, delivery.signal);
+        return slot !== undefined && (await (delivery.mayBegin?.() ?? true));
+      };
+      const mayBegin = (): boolean | Promise<boolean> => {
         const limit = most();
-        if (limit !== undefined) {
-          slot = await slots.wait({ name: `destination:${destination.name}`, most: limit }, delivery.signal);
-          if (!slot) return false;
-        }
-        return delivery.mayBegin === undefined || (await delivery.mayBegin());
+        return limit === undefined ? (delivery.mayBegin?.() ?? true) : within(limit);
       };
       try {
         return await destination.deliver({ ...delivery, mayBegin });

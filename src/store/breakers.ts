@@ -91,9 +91,12 @@ export class Breakers {
    * Asks for leave to begin one delivery.
    * @returns undefined if the destination is paused, or is being probed by another delivery, here or elsewhere
    */
-  async enter(destination: string): Promise<Pass | undefined> {
+  enter(destination: string): Pass | undefined | Promise<Pass | undefined> {
     if (this.opensAt(destination) > 0) return undefined;
-    if (!this.isHalfOpen(destination)) return { destination, claim: undefined };
+    return this.isHalfOpen(destination) ? this.#probe(destination) : { destination, claim: undefined };
+  }
+
+  async #probe(destination: string): Promise<Pass | undefined> {
     const claim = randomUUID();
     const now = this.#tools.now();
     // Others here need not ask while we do.
@@ -126,10 +129,10 @@ export class Breakers {
     await this.#renew(destination, claim, 0);
   }
 
-  /** Notes how a delivery ended. Throws nothing: without Redis it holds for this worker all the same. */
-  async end(pass: Pass, sign: Sign, reason: string): Promise<void> {
+  /** Notes how a delivery ended; at once, where that is no news. Throws nothing: without Redis it holds for this worker all the same. */
+  end(pass: Pass, sign: Sign, reason: string): Promise<void> | undefined {
     const { destination, claim } = pass;
-    const { now, random, onChange, backoff } = this.#tools;
+    const { now, random, backoff } = this.#tools;
     const isProbe = claim !== undefined;
     const news = (before: Breaker): Breaker =>
       // What was under way when the pause began says nothing new, but for good news.
@@ -137,8 +140,12 @@ export class Breakers {
         ? before
         : afterAttempt(before, sign, now(), random(), backoff);
     const { breaker: local } = this.#of(destination);
-    if (!isProbe && news(local) === local) return;
-    let after = local;
+    return !isProbe && news(local) === local ? undefined : this.#write(pass, news, reason);
+  }
+
+  async #write({ destination, claim }: Pass, news: (before: Breaker) => Breaker, reason: string): Promise<void> {
+    const { now, onChange } = this.#tools;
+    let after: Breaker;
     try {
       for (let round = 0; round < ROUNDS; round++) {
         const { breaker: before, raw } = this.#of(destination);

@@ -146,7 +146,9 @@ export async function deliver(
           load.end(name);
         }
       };
-      await Promise.all(due.map(tryAt));
+      const [only] = due;
+      if (only !== undefined && due.length === 1) await tryAt(only);
+      else await Promise.all(due.map(tryAt));
     } finally {
       for (const name of due) hold.end(sent, name);
     }
@@ -212,10 +214,11 @@ async function attempt(
     attempt: (record?.attempt ?? 0) + 1,
     firstSeen: new Date(entry.firstSeen),
     settled: settledOf(record),
-    async mayBegin() {
+    mayBegin() {
       // Asked only now: the destination may have been paused while this delivery waited for its turn.
-      turn.pass = await breakers.enter(name);
-      return turn.pass !== undefined;
+      const pass = breakers.enter(name);
+      const enter = (passed: Pass | undefined): boolean => (turn.pass = passed) !== undefined;
+      return pass instanceof Promise ? pass.then(enter) : enter(pass);
     },
     begin() {
       turn.begun = begin(identity, name, tools, tally).catch((error: unknown) => {

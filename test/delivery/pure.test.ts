@@ -11,7 +11,7 @@ import { signature, stampOf, webhookKey } from '../../src/delivery/standard-webh
 import { dateTime, receivedField } from '../../src/delivery/trace.ts';
 import { headerValue } from '../../src/delivery/webhook-metadata.ts';
 import { Failure } from '../../src/failure.ts';
-import { headerFields } from '../../src/mail/header.ts';
+import { FieldNames, headerFields } from '../../src/mail/header.ts';
 
 suite('the trace field', () => {
   const details = {
@@ -70,11 +70,12 @@ suite('header fields', () => {
       'a b',
       '\r',
     );
-    const wanted = new Set(['received', 'subject']);
+    const names = ['received', 'subject'];
+    const wanted = new FieldNames(names);
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 30 }), (pieces) => {
         const header = Buffer.from(pieces.join(''), 'latin1');
-        const all = headerFields(header).filter(({ name }) => wanted.has(name.toLowerCase()));
+        const all = headerFields(header).filter(({ name }) => names.includes(name.toLowerCase()));
         assert.deepEqual(headerFields(header, wanted), all);
       }),
       { numRuns: 2000 },

@@ -57,7 +57,9 @@ describe('breakers', { skip: redisAvailable() ?? false }, () => {
   test('when a pause is over one delivery of one worker begins, and its success is every worker’s', async () => {
     const [a, b] = [worker('a'), worker('b')];
     await paused(a, b);
-    const passes = await Promise.all([...Array(20).keys()].map((index) => (index % 2 === 0 ? a : b).enter(NAME)));
+    const passes = await Promise.all(
+      [...Array(20).keys()].map(async (index) => await (index % 2 === 0 ? a : b).enter(NAME)),
+    );
     const granted = passes.filter((pass) => pass !== undefined);
     assert.equal(granted.length, 1);
     assert.ok(a.opensAt(NAME) > now && b.opensAt(NAME) > now, 'mail is not retrieved meanwhile');
