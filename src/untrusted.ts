@@ -12,6 +12,8 @@ const LIMIT = 300;
 // C0 and C1 controls, DEL, line and paragraph separators, and the bidirectional overrides that reorder what is read.
 // oxlint-disable-next-line no-control-regex
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
+/** What nearly all text is: nothing of that, and no half of a character. */
+const SAFE = /^[\u0020-\u007e]*$/;
 
 /** Looked through for secrets beyond the cut, so that none is cut in half. */
 const BEYOND = 4096;
@@ -20,6 +22,7 @@ const BEYOND = 4096;
 export function printable(text: string, limit: number = LIMIT): string {
   const clean = revealed.redact(text.slice(0, limit + BEYOND));
   const cut = clean.length > limit ? `${clean.slice(0, limit)}…` : clean;
+  if (SAFE.test(cut)) return cut;
   // A cut may leave half a character, and so may others.
   return cut.toWellFormed().replace(UNSAFE, (character) => {
     const point = character.charCodeAt(0);

@@ -25,7 +25,7 @@ const LONGEST_WAIT = 24 * 60 * 60_000;
 /** What an answer means at the time `now`. */
 export function httpOutcome(answer: HttpAnswer, now: Date): Outcome {
   const { status, headers } = answer;
-  const text = answer.text.trim().replace(/\s{2,}/g, ' ');
+  const text = answer.text.trim().replaceAll(/ {2,}/g, ' ');
   const words = text === '' ? `HTTP ${String(status)}` : `HTTP ${String(status)}: ${text}`;
   const scope = ANY_MESSAGE.has(status) ? 'destination' : 'message';
   if (status >= 200 && status < 300 && !answer.complete) {

@@ -2,6 +2,9 @@
 
 import type { Delivery } from './destination.ts';
 
+/** What needs no encoding. */
+const PLAIN = /^[\x21-\x24\x26-\x7e]*$/;
+
 /** The header fields, names in lower case. */
 export function metadataHeaders(delivery: Delivery, destination: string): Record<string, string> {
   return {
@@ -20,6 +23,7 @@ export function metadataHeaders(delivery: Delivery, destination: string): Record
  * `decodeURIComponent` gives the text back. Cut to 500 characters before that.
  */
 export function headerValue(text: string): string {
+  if (text.length <= 500 && PLAIN.test(text)) return text;
   const whole = text.slice(0, 500).toWellFormed();
   return whole.replace(/[^\x20-\x24\x26-\x7e]|^ | $/gu, (character) =>
     character === ' ' ? '%20' : encodeURIComponent(character),
