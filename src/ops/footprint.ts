@@ -12,14 +12,12 @@ const FLAGS = ['--max-semi-space-size=8', '--expose-gc', '--v8-pool-size=1'];
 /** The V8 of Node 24. Another may name otherwise what follows, and would say so on standard error. */
 const V8 = '13.';
 /**
- * Without its last optimisers (of scripts, and of WebAssembly, which parses HTTP for webhooks), and with less inlining by the one
- * before: what these gain in hundreds of functions that wait for the network they take for themselves, in time and memory. Set once
- * it runs, as far as that can be: no start fails of it.
+ * Without its last optimisers (of scripts, and of WebAssembly, which parses HTTP for webhooks): what these gain in hundreds of
+ * functions that wait for the network they take for themselves, in time and memory. Set once it runs, as far as that can be: no
+ * start fails of it.
  */
 const COMPILERS = [
   '--no-opt',
-  '--max-maglev-inlined-bytecode-size=100',
-  '--max-maglev-inlined-bytecode-size-cumulative=300',
   // The first alone counts, but takes the others with it only at a start.
   '--liftoff-only',
   '--no-wasm-tier-up',
