@@ -5,7 +5,6 @@
 
 import { hash } from 'node:crypto';
 import { FieldNames, headerFields } from './header.ts';
-import type { HeaderField } from './header.ts';
 
 const TELLING = new FieldNames(['message-id', 'date', 'from', 'to', 'subject', 'received']);
 
@@ -19,20 +18,21 @@ const REWRITTEN = /^(status|x-status|x-uid|x-uidl|x-imap|x-imapbase|x-keywords|x
  */
 export function fingerprintOf(header: Buffer): string {
   const telling = headerFields(header, TELLING);
-  const strong = telling.some((field) => /^(message-id|received)$/i.test(field.name) && field.value !== '');
   const counted =
     telling.length > 0 ? telling : headerFields(header).filter((field) => !REWRITTEN.test(field.name.toLowerCase()));
-  return (strong ? '' : '~') + digest(counted);
+  let lines = '';
+  let isStrong = false;
+  for (const { name, value } of counted) {
+    const key = name.toLowerCase();
+    if (value !== '' && (key === 'message-id' || key === 'received')) isStrong = true;
+    lines += `${key}:${withSingleBlanks(value)}\n`;
+  }
+  return (isStrong ? '' : '~') + hash('sha256', lines, 'base64url').slice(0, 22);
 }
 
 /** True if equal fingerprints are no proof of an equal message. */
 export function isWeak(fingerprint: string): boolean {
   return fingerprint === '' || fingerprint.startsWith('~');
-}
-
-function digest(fields: readonly HeaderField[]): string {
-  const lines = fields.map(({ name, value }) => `${name.toLowerCase()}:${withSingleBlanks(value)}\n`);
-  return hash('sha256', lines.join(''), 'base64url').slice(0, 22);
 }
 
 function withSingleBlanks(value: string): string {

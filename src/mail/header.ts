@@ -33,15 +33,13 @@ export class FieldNames {
       for (const initial of [name, name.toUpperCase()]) this.#initials[initial.charCodeAt(0)] = 1;
   }
 
-  /** True if the field at that offset may be one of them; then `has` tells. */
+  /** True if the line at that offset may be one of them. */
   mayBegin(text: string, at: number): boolean {
     return this.#initials[text.charCodeAt(at)] === 1;
   }
 
-  /** True if the line begins with one of them and a colon. */
-  has(line: string): boolean {
-    const colon = line.indexOf(':');
-    return colon >= 0 && this.#names.has(line.slice(0, colon).trimEnd().toLowerCase());
+  has(name: string): boolean {
+    return this.#names.has(name.toLowerCase());
   }
 }
 
@@ -62,8 +60,7 @@ export function headerFields(header: Buffer, wanted?: FieldNames): HeaderField[]
     if (to === from || (to === from + 1 && text[from] === '\r' && to < text.length)) break;
     if (wanted && !wanted.mayBegin(text, from)) continue;
     const line = text.slice(from, to);
-    if (wanted && !wanted.has(line)) continue;
-    const field = fieldIn(isFolded ? line.replace(/\r?\n/g, '') : line);
+    const field = fieldIn(isFolded ? line.replace(/\r?\n/g, '') : line, wanted);
     if (field) fields.push(field);
   }
   return fields;
@@ -74,12 +71,15 @@ function isBlank(code: number): boolean {
   return code === 0x20 || code === 0x09;
 }
 
-function fieldIn(line: string): HeaderField | undefined {
+function fieldIn(line: string, wanted: FieldNames | undefined): HeaderField | undefined {
   const colon = line.indexOf(':');
   let end = colon;
-  while (line[end - 1] === ' ' || line[end - 1] === '\t') end -= 1;
-  const name = line.slice(0, Math.max(0, end));
-  return NAME.test(name) ? { name, value: line.slice(colon + 1).trim() } : undefined;
+  while (end > 0 && isBlank(line.charCodeAt(end - 1))) end -= 1;
+  if (end <= 0) return undefined;
+  const name = line.slice(0, end);
+  // One that is wanted is spelled well.
+  const isField = wanted ? wanted.has(name) : NAME.test(name);
+  return isField ? { name, value: line.slice(colon + 1).trim() } : undefined;
 }
 
 /** Where the line feed is, or the end. */
