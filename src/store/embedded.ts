@@ -18,6 +18,11 @@ import { Failure, reasonOf } from '../failure.ts';
 
 /** How long a start may take; loading a large append-only file is part of it. Milliseconds. */
 const START_TIME = 60_000;
+/** Redis reads a log slowly: what has come to it is written anew as data beyond this. Octets; at the end, and while it runs. */
+const LOG_AT_END = 4 * 1024 * 1024;
+const LOG_AT_WORK = '16mb';
+/** How long the end may wait for that. Milliseconds. */
+const REWRITE_TIME = 5_000;
 /** Paths of Unix sockets end at 108 octets. */
 const SOCKET_LIMIT = 100;
 
@@ -117,6 +122,7 @@ class Place {
       appendonly: 'yes',
       appendfsync: 'always',
       save: '',
+      'auto-aof-rewrite-min-size': LOG_AT_WORK,
       'maxmemory-policy': 'noeviction',
       // What is known of an account's settled messages is read seldom: up to so many take half of the memory. (The name also
       // serves Redis 6; later ones say listpack.)
@@ -144,6 +150,8 @@ class Place {
     let others: number;
     try {
       others = await othersIn(redis);
+      // What goes wrong with it is no harm: the log is complete.
+      if (others === 0) await shortenLog(redis).catch(() => undefined);
     } finally {
       redis.disconnect();
     }
@@ -171,6 +179,26 @@ async function othersIn(redis: Redis): Promise<number> {
   const names = list.split('\n').map((line) => /(?:^| )name=(\S*)/.exec(line)?.[1] ?? '');
   const mine = `mailferry:${process.pid}:`;
   return names.filter((name) => name.startsWith('mailferry:') && !name.startsWith(mine)).length;
+}
+
+/** Has a long log written anew as data, so that the next start need not do all of it again. */
+async function shortenLog(redis: Redis): Promise<void> {
+  const deadline = performance.now() + REWRITE_TIME;
+  let state = await persistence(redis);
+  if (state.log < LOG_AT_END) return;
+  await redis.bgrewriteaof();
+  do {
+    await sleep(20);
+    state = await persistence(redis);
+  } while (state.isRewriting && performance.now() < deadline);
+}
+
+/** How many octets of log have come since the data was last written as a whole, and whether that is under way. */
+async function persistence(redis: Redis): Promise<{ readonly log: number; readonly isRewriting: boolean }> {
+  const text = await redis.info('persistence');
+  const number = (name: string): number => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(text)?.[1] ?? 0);
+  const isRewriting = number('aof_rewrite_in_progress') + number('aof_rewrite_scheduled') > 0;
+  return { log: number('aof_current_size') - number('aof_base_size'), isRewriting };
 }
 
 async function answers(socket: string): Promise<boolean> {

@@ -55,6 +55,28 @@ function runs(pid: number): boolean {
 }
 
 suite('the embedded Redis', () => {
+  test('what it wrote bit by bit is written as data before it ends: the next start is quick', async (t) => {
+    const dataDir = await tempDir(t);
+    const embedded = await joinEmbeddedRedis(dataDir);
+    const name = `mailferry:${process.pid}:ledger`;
+    const redis = ledgerConnection({ kind: 'socket', path: embedded.socket }, name, () => undefined);
+    await redis.connect();
+    const pid = await redisPid(dataDir);
+    for (let round = 0; round < 50; round++) await redis.set('often', 'x'.repeat(100_000) + String(round));
+    await embedded.leave(redis);
+    await until(() => !runs(pid));
+    const files = await readdir(join(dataDir, 'redis'), { recursive: true, withFileTypes: true });
+    const logs = files.filter((file) => file.isFile() && file.name.startsWith('appendonly'));
+    const sizes = await Promise.all(logs.map(async (file) => (await stat(join(file.parentPath, file.name))).size));
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    assert.ok(sizes.length > 0 && total < 200_000, `${String(total)} octets in ${String(sizes.length)} files`);
+    const again = await joinEmbeddedRedis(dataDir);
+    const reader = ledgerConnection({ kind: 'socket', path: again.socket }, name, () => undefined);
+    await reader.connect();
+    assert.equal((await reader.get('often'))?.slice(-3), 'x49');
+    await again.leave(reader);
+  });
+
   test('two processes at one time start one server; the last to leave ends it; what was written is there later', async (t) => {
     const dataDir = await tempDir(t);
     const [first, second] = await Promise.all([visitor(dataDir), visitor(dataDir)]);
