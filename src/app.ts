@@ -14,7 +14,7 @@ import { Generations } from './generations.ts';
 import type { ProcessEvents } from './ops/events.ts';
 import { Pop3Client } from './pop3/client.ts';
 import type { Remembered } from './pop3/capabilities.ts';
-import { Slots, withSharedLimit } from './queue/slots.ts';
+import { sharedLimit, Slots } from './queue/slots.ts';
 import type { Place, Slot } from './queue/slots.ts';
 import { Breakers } from './store/breakers.ts';
 import { joinEmbeddedRedis } from './store/embedded.ts';
@@ -184,10 +184,10 @@ export async function openEngine(config: Config, events: ProcessEvents, options:
   const generations: Generations = new Generations(
     config,
     (destination) =>
-      withSharedLimit(
-        openDestination(destination, context),
-        slots,
-        () => generations.current.config.limits.deliveriesPerDestination,
+      openDestination(
+        destination,
+        context,
+        sharedLimit(destination.name, slots, () => generations.current.config.limits.deliveriesPerDestination),
       ),
     (error) => events.failed(error),
   );

@@ -23,29 +23,42 @@ export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   return () => void mine.delete(callback);
 }
 
-/**
- * Runs `work` with a signal that aborts when `signal` does, or after `milliseconds` with the reason "`what` within N s".
- * Nothing is left behind when the work has ended. It is the work's duty to end soon after.
- */
+/** A signal that aborts when another does, or after a time with the reason "`what` within N s". `end` must follow. */
+export class Deadline {
+  readonly signal: AbortSignal;
+  readonly #timer: NodeJS.Timeout;
+  readonly #leave: () => void;
+
+  /** @param milliseconds how long there is from now on */
+  constructor(followed: AbortSignal, milliseconds: number, what: string) {
+    const controller = new AbortController();
+    this.signal = controller.signal;
+    const follow = (): void => controller.abort(followed.reason);
+    this.#timer = setTimeout(() => {
+      controller.abort(new Error(`${what} within ${String(Math.ceil(milliseconds / 1000))} s`));
+    }, milliseconds);
+    this.#leave = onAbort(followed, follow);
+    if (followed.aborted) follow();
+  }
+
+  /** Nothing is left behind of it. */
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#leave();
+  }
+}
+
+/** Runs `work` with a `Deadline`. It is the work's duty to end soon after that. */
 export async function withDeadline<T>(
   signal: AbortSignal,
   milliseconds: number,
   what: string,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const controller = new AbortController();
-  const follow = (): void => {
-    controller.abort(signal.reason);
-  };
-  const timer = setTimeout(() => {
-    controller.abort(new Error(`${what} within ${String(Math.ceil(milliseconds / 1000))} s`));
-  }, milliseconds);
-  const leave = onAbort(signal, follow);
-  if (signal.aborted) follow();
+  const deadline = new Deadline(signal, milliseconds, what);
   try {
-    return await work(controller.signal);
+    return await work(deadline.signal);
   } finally {
-    clearTimeout(timer);
-    leave();
+    deadline.end();
   }
 }

@@ -3,18 +3,29 @@
  * destination that hangs for ever holds up its own deliveries only, and each of those only for its time.
  */
 
-import { onAbort, withDeadline } from './deadline.ts';
+import { Deadline, onAbort } from './deadline.ts';
 import type { Delivery, Destination, Outcome } from './destination.ts';
 
-/**
- * The destination with at most `limit` deliveries at a time, first come, first served, each of them aborted after
- * `timeout` milliseconds. The time runs from the moment the delivery gets its turn. One that says `onSent` gives its turn on.
- * @param announces it waits for `begun` itself; for others that is done here, before they hear of the delivery
- */
-export function withLimits(
-  destination: Destination,
-  { limit, timeout, announces }: { readonly limit: number; readonly timeout: number; readonly announces: boolean },
-): Destination {
+/** A limit over all workers. */
+export interface SharedLimit {
+  /** Asked for each delivery: undefined is no limit. */
+  readonly most: () => number | undefined;
+  /** Waits for a place among so many. @returns undefined if `signal` aborts first */
+  readonly take: (most: number, signal: AbortSignal) => Promise<{ leave(): void } | undefined>;
+}
+
+export interface Limits {
+  /** Deliveries at a time, first come, first served. */
+  readonly limit: number;
+  /** Each of them is aborted after so many milliseconds from the moment it gets its turn. */
+  readonly timeout: number;
+  /** It waits for `begun` itself; for others that is done here, before they hear of the delivery. */
+  readonly announces: boolean;
+  readonly shared?: SharedLimit | undefined;
+}
+
+/** The destination within limits. A delivery that says `onSent` gives its turn on, but not its place in the shared limit. */
+export function withLimits(destination: Destination, { limit, timeout, announces, shared }: Limits): Destination {
   const gate = new Gate(limit);
   return {
     name: destination.name,
@@ -28,20 +39,26 @@ export function withLimits(
         if (isIn) gate.leave();
         isIn = false;
       };
+      let place: { leave(): void } | undefined;
+      let deadline: Deadline | undefined;
       try {
+        const most = shared?.most();
+        if (shared && most !== undefined && !(place = await shared.take(most, delivery.signal))) return stopped();
         const may = delivery.mayBegin?.() ?? true;
         if (!(may instanceof Promise ? await may : may)) return stopped();
         const begun = delivery.begin?.();
         if (!announces && !((await begun) ?? true)) return stopped();
-        return await withDeadline(delivery.signal, timeout, 'not finished', async (signal) => {
-          const writing = announces && begun ? new Writing(begun, signal) : undefined;
-          const own = { ...delivery, signal, onSent: leave, ...(writing && { begun: writing.ended }) };
-          const outcome = await destination.deliver(own);
-          // Then our own ledger held it up, not the destination.
-          if (writing?.isLate === true) return stopped('it was not written down in time that it begins');
-          return signal.aborted && outcome.kind === 'deferred' ? { ...outcome, timedOut: true } : outcome;
-        });
+        deadline = new Deadline(delivery.signal, timeout, 'not finished');
+        const { signal } = deadline;
+        const own = { ...delivery, signal, onSent: leave };
+        const writing = announces && begun ? new Writing(begun, signal) : undefined;
+        const outcome = await destination.deliver(writing ? { ...own, begun: writing.ended } : own);
+        // Then our own ledger held it up, not the destination.
+        if (writing?.isLate === true) return stopped('it was not written down in time that it begins');
+        return signal.aborted && outcome.kind === 'deferred' ? { ...outcome, timedOut: true } : outcome;
       } finally {
+        deadline?.end();
+        place?.leave();
         leave();
       }
     },

@@ -3,12 +3,17 @@
 import type { DestinationConfig } from '../config/types.ts';
 import type { Destination, DestinationContext } from './destination.ts';
 import { withLimits } from './limited.ts';
+import type { SharedLimit } from './limited.ts';
 
 /** Opens a destination; nothing is connected before the first delivery. `close` it when done. */
-export function openDestination(config: DestinationConfig, context: DestinationContext): Destination {
+export function openDestination(
+  config: DestinationConfig,
+  context: DestinationContext,
+  shared?: SharedLimit,
+): Destination {
   const opened = lazy(config.name, async () => await openKind(config, context));
   const announces = config.type === 'smtp' || config.type === 'lmtp';
-  return withLimits(opened, { limit: config.concurrency, timeout: config.timeout, announces });
+  return withLimits(opened, { limit: config.concurrency, timeout: config.timeout, announces, shared });
 }
 
 async function openKind(config: DestinationConfig, context: DestinationContext): Promise<Destination> {

@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
-import type { Delivery, Destination } from '../delivery/destination.ts';
+import type { SharedLimit } from '../delivery/limited.ts';
 import { slotsKey } from '../store/keys.ts';
 import { runScript } from '../store/scripts.ts';
 import type { Script } from '../store/scripts.ts';
@@ -132,30 +132,8 @@ export class Slots {
   }
 }
 
-/**
- * The destination with a limit over all workers. A delivery asks for its slot when its turn in this process comes, before
- * anything of it is written down or sent. @param most asked each time; undefined is no limit
- */
-export function withSharedLimit(destination: Destination, slots: Slots, most: () => number | undefined): Destination {
-  return {
-    ...destination,
-    check: async (signal) => await destination.check(signal),
-    close: async () => await destination.close(),
-    async deliver(delivery: Delivery) {
-      let slot: Slot | undefined;
-      const within = async (limit: number): Promise<boolean> => {
-        slot = await slots.wait({ name: `destination:${destination.name}`, most: limit }, delivery.signal);
-        return slot !== undefined && (await (delivery.mayBegin?.() ?? true));
-      };
-      const mayBegin = (): boolean | Promise<boolean> => {
-        const limit = most();
-        return limit === undefined ? (delivery.mayBegin?.() ?? true) : within(limit);
-      };
-      try {
-        return await destination.deliver({ ...delivery, mayBegin });
-      } finally {
-        slot?.leave();
-      }
-    },
-  };
+/** The limit of one destination over all workers. @param most asked each time; undefined is no limit */
+export function sharedLimit(destination: string, slots: Slots, most: () => number | undefined): SharedLimit {
+  const name = `destination:${destination}`;
+  return { most, take: async (limit, signal) => await slots.wait({ name, most: limit }, signal) };
 }

@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Redis } from 'ioredis';
+import { withLimits } from '../../src/delivery/limited.ts';
 import type { Delivery, Destination, Outcome } from '../../src/delivery/destination.ts';
-import { Slots, withSharedLimit } from '../../src/queue/slots.ts';
+import { Slots, sharedLimit } from '../../src/queue/slots.ts';
 import { redisAvailable, startRedis } from '../support/redis.ts';
 import type { RunningRedis } from '../support/redis.ts';
 import { until } from '../support/wait.ts';
@@ -77,8 +78,7 @@ describe('slots', { skip: redisAvailable() ?? false }, () => {
       name: 'd',
       check: async () => await Promise.resolve(''),
       close: async () => await Promise.resolve(),
-      async deliver({ mayBegin }: Delivery): Promise<Outcome> {
-        if (mayBegin && !(await mayBegin())) return { kind: 'deferred', said: 'not begun', scope: 'message' };
+      async deliver(): Promise<Outcome> {
         now += 1;
         peak = Math.max(peak, now);
         await new Promise<void>((resolve) => ends.push(resolve));
@@ -87,7 +87,10 @@ describe('slots', { skip: redisAvailable() ?? false }, () => {
       },
     };
     const workers = [worker(), worker()];
-    const [one, two] = workers.map((slots) => withSharedLimit(destination, slots, () => 2));
+    const [one, two] = workers.map((slots) => {
+      const shared = sharedLimit('d', slots, () => 2);
+      return withLimits(destination, { limit: 10, timeout: 60_000, announces: false, shared });
+    });
     const stop = new AbortController();
     let begun = 0;
     const delivery = {
