@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { maildropOf, serverOf, sharedMaildrops } from './config/maildrop.ts';
 import type { AccountConfig, Config } from './config/types.ts';
-import { openDestination } from './delivery/open.ts';
+import { loadDestinations, openDestination } from './delivery/open.ts';
 import { Failure, reasonOf } from './failure.ts';
 import { Generations } from './generations.ts';
 import type { ProcessEvents } from './ops/events.ts';
@@ -174,7 +174,7 @@ export interface EngineOptions {
 /** Everything that polls need. @throws Failure if the disk or Redis cannot be used */
 export async function openEngine(config: Config, events: ProcessEvents, options: EngineOptions = {}): Promise<Engine> {
   const spool = await Spool.open(config.dataDir);
-  const store = await openStore(config, events);
+  const [store] = await Promise.all([openStore(config, events), loadDestinations(config.destinations.values())]);
   const stop = new AbortController();
   const hardStop = new AbortController();
   const now = (): number => Date.now();

@@ -19,19 +19,36 @@ export function openDestination(
 async function openKind(config: DestinationConfig, context: DestinationContext): Promise<Destination> {
   switch (config.type) {
     case 'smtp':
-      return (await import('./smtp.ts')).openSmtp(config, context);
+      return (await LOAD.smtp()).openSmtp(config, context);
     case 'lmtp':
-      return (await import('./lmtp.ts')).openLmtp(config, context);
+      return (await LOAD.lmtp()).openLmtp(config, context);
     case 'maildir':
-      return (await import('./maildir.ts')).openMaildir(config, context);
+      return (await LOAD.maildir()).openMaildir(config, context);
     case 'imap':
-      return (await import('./imap.ts')).openImap(config, context);
+      return (await LOAD.imap()).openImap(config, context);
     case 'webhook':
-      return (await import('./webhook.ts')).openWebhook(config, context);
+      return (await LOAD.webhook()).openWebhook(config, context);
   }
 }
 
-/** Loads a kind when it is used for the first time: the libraries of all kinds take longer than the rest of a start. */
+const LOAD = {
+  smtp: async () => await import('./smtp.ts'),
+  lmtp: async () => await import('./lmtp.ts'),
+  maildir: async () => await import('./maildir.ts'),
+  imap: async () => await import('./imap.ts'),
+  webhook: async () => await import('./webhook.ts'),
+};
+
+/**
+ * Loads what these destinations need, ahead of the first delivery: while Redis starts there is time for it. Throws nothing: what
+ * cannot be loaded is told by the delivery that needs it.
+ */
+export async function loadDestinations(configs: Iterable<DestinationConfig>): Promise<void> {
+  const types = new Set([...configs].map(({ type }) => type));
+  await Promise.allSettled([...types].map(async (type) => await LOAD[type]()));
+}
+
+/** Opens it when it is used for the first time: the libraries of all kinds take longer to load than the rest of a start. */
 function lazy(name: string, load: () => Promise<Destination>): Destination {
   let opening: Promise<Destination> | undefined;
   let opened: Destination | undefined;
