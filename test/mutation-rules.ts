@@ -168,8 +168,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     rule: 'a header field is found by its name, blanks behind it aside',
     file: 'src/mail/header.ts',
-    find: 'line.slice(0, colon).trimEnd()',
-    replace: 'line.slice(0, colon)',
+    find: 'end > 0 && isBlank(line.charCodeAt(end - 1))',
+    replace: 'end < 0',
     tests: ['test/delivery/pure.test.ts'],
   },
   {

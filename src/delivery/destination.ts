@@ -90,6 +90,14 @@ export interface Destination {
   close(): Promise<void>;
 }
 
+/** A limit over all workers. */
+export interface SharedLimit {
+  /** Asked for each delivery: undefined is no limit. */
+  readonly most: () => number | undefined;
+  /** Waits for a place among so many. @returns undefined if `signal` aborts first */
+  readonly take: (most: number, signal: AbortSignal) => Promise<{ leave(): void } | undefined>;
+}
+
 /** What destinations need of the process around them. */
 export interface DestinationContext {
   /** The name of this host, for EHLO and trace fields. */

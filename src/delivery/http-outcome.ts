@@ -19,14 +19,18 @@ const ANY_MESSAGE = new Set([429, 502, 503, 504]);
 // The same, until a person does something: credentials, a bill, a path, a form of request that is not wanted there.
 const NEEDS_PERSON = new Set([401, 402, 403, 404, 405, 406, 407, 410, 411, 415, 421, 426]);
 
+/** Characters of an answer that are told: escapes make it longer than it came. */
+const SAID = 300;
+
 /** The longest Retry-After that is believed. Milliseconds. */
 const LONGEST_WAIT = 24 * 60 * 60_000;
 
 /** What an answer means at the time `now`. */
 export function httpOutcome(answer: HttpAnswer, now: Date): Outcome {
   const { status, headers } = answer;
-  const text = answer.text.trim().replaceAll(/ {2,}/g, ' ');
-  const words = text === '' ? `HTTP ${String(status)}` : `HTTP ${String(status)}: ${text}`;
+  const text = answer.text.trim().replace(/\s{2,}/g, ' ');
+  const all = text === '' ? `HTTP ${String(status)}` : `HTTP ${String(status)}: ${text}`;
+  const words = all.length > SAID ? printable(all, SAID) : all;
   const scope = ANY_MESSAGE.has(status) ? 'destination' : 'message';
   if (status >= 200 && status < 300 && !answer.complete) {
     const said = `${words} (before the whole message was sent: not taken for a confirmation)`;

@@ -4,15 +4,7 @@
  */
 
 import { Deadline, onAbort } from './deadline.ts';
-import type { Delivery, Destination, Outcome } from './destination.ts';
-
-/** A limit over all workers. */
-export interface SharedLimit {
-  /** Asked for each delivery: undefined is no limit. */
-  readonly most: () => number | undefined;
-  /** Waits for a place among so many. @returns undefined if `signal` aborts first */
-  readonly take: (most: number, signal: AbortSignal) => Promise<{ leave(): void } | undefined>;
-}
+import type { Delivery, Destination, Outcome, SharedLimit } from './destination.ts';
 
 export interface Limits {
   /** Deliveries at a time, first come, first served. */

@@ -1,9 +1,8 @@
 /** Makes a destination of its config, limits included: the only file that knows all kinds. */
 
 import type { DestinationConfig } from '../config/types.ts';
-import type { Destination, DestinationContext } from './destination.ts';
+import type { Destination, DestinationContext, SharedLimit } from './destination.ts';
 import { withLimits } from './limited.ts';
-import type { SharedLimit } from './limited.ts';
 
 /** Opens a destination; nothing is connected before the first delivery. `close` it when done. */
 export function openDestination(

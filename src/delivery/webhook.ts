@@ -29,8 +29,6 @@ const Pool = clientOnly();
 const ANSWER = { octets: 64 * 1024, time: 5_000 };
 // Shorter than Node's own servers keep a connection: a request to one that just closed would be in doubt for nothing.
 const IDLE_TIMEOUT = 4_000;
-/** Characters of an answer that are told. */
-const SAID = 280;
 /** Octets; from here on a message that is taken apart, and then in memory some times over, goes one at a time. */
 const LARGE = 2 * 1024 * 1024;
 const CHECK_TIMEOUT = 30_000;
@@ -51,7 +49,7 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
   const connect = guardedConnector(config);
   const large = new Gate(1);
   const path = `${url.pathname}${url.search}`;
-  const further = Object.entries(config.headers).map(([name, value]) => [name.toLowerCase(), value] as const);
+  const further = new Map(Object.entries(config.headers).map(([name, value]) => [name.toLowerCase(), value]));
   const secrets = [config.secret, ...(config.moreSecrets ?? [])].filter((secret) => secret !== undefined);
   const pool = new Pool(url.origin, {
     connect,
@@ -86,7 +84,7 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
       headers['user-agent'] = 'mailferry';
       headers['content-type'] = body.contentType;
       headers['content-length'] = String(body.length);
-      for (const [name, value] of further) headers[name] ??= value;
+      for (const [name, value] of further) if (!Object.hasOwn(headers, name)) headers[name] = value;
       if (config.auth) headers['authorization'] = await authorization(config.auth);
       const stamp = stampOf(delivery.idempotencyKey, context.now());
       headers['webhook-id'] = stamp.id;
@@ -103,7 +101,7 @@ export function openWebhook(config: WebhookConfig, context: DestinationContext):
         complete = progress.complete;
       });
       const { status, headers: told } = answer;
-      return httpOutcome({ status, headers: told, text: printableOctets(answer.body, SAID), complete }, context.now());
+      return httpOutcome({ status, headers: told, text: printableOctets(answer.body), complete }, context.now());
     } catch (error) {
       return lossOutcome(error, progress, delivery.signal, url);
     }

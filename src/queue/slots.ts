@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
-import type { SharedLimit } from '../delivery/limited.ts';
+import type { SharedLimit } from '../delivery/destination.ts';
 import { slotsKey } from '../store/keys.ts';
 import { runScript } from '../store/scripts.ts';
 import type { Script } from '../store/scripts.ts';

@@ -150,8 +150,7 @@ class Place {
     let others: number;
     try {
       others = await othersIn(redis);
-      // What goes wrong with it is no harm: the log is complete.
-      if (others === 0) await shortenLog(redis).catch(() => undefined);
+      if (others === 0 && (await shortenLog(redis))) others = await othersIn(redis);
     } finally {
       redis.disconnect();
     }
@@ -181,16 +180,22 @@ async function othersIn(redis: Redis): Promise<number> {
   return names.filter((name) => name.startsWith('mailferry:') && !name.startsWith(mine)).length;
 }
 
-/** Has a long log written anew as data, so that the next start need not do all of it again. */
-async function shortenLog(redis: Redis): Promise<void> {
+/**
+ * Has a long log written anew as data, so that the next start need not do all of it again. What goes wrong with that is no harm: the
+ * log is complete.
+ * @returns true if that took its time
+ */
+async function shortenLog(redis: Redis): Promise<boolean> {
+  const rewritten = async (): Promise<boolean> => {
+    const { log, isRewriting } = await persistence(redis);
+    if (log < LOG_AT_END && !isRewriting) return false;
+    if (!isRewriting) await redis.bgrewriteaof();
+    do await sleep(20);
+    while ((await persistence(redis)).isRewriting && performance.now() < deadline);
+    return true;
+  };
   const deadline = performance.now() + REWRITE_TIME;
-  let state = await persistence(redis);
-  if (state.log < LOG_AT_END) return;
-  await redis.bgrewriteaof();
-  do {
-    await sleep(20);
-    state = await persistence(redis);
-  } while (state.isRewriting && performance.now() < deadline);
+  return await Promise.race([rewritten().catch(() => true), sleep(REWRITE_TIME, true, { ref: false })]);
 }
 
 /** How many octets of log have come since the data was last written as a whole, and whether that is under way. */

@@ -6,7 +6,7 @@
  */
 
 import { isWeak } from '../mail/fingerprint.ts';
-import { isSame, mayDelete } from './entry.ts';
+import { entryKey, isSame, mayDelete } from './entry.ts';
 import type { Entry, Identity } from './entry.ts';
 
 /** One message as the server lists it. `uniqueId` is never empty here. */
@@ -38,17 +38,24 @@ const COMPARE: Match = { kind: 'compare' };
 
 /** Which entries are which messages of one session, so that twins are never taken for each other. */
 export class Assignments {
-  /** By unique-id: nearly always one. */
-  readonly #known = new Map<string, readonly { readonly entry: Identity; readonly messageNumber: number }[]>();
+  /** By unique-id the first entry of it, which nearly always is the only one. */
+  readonly #first = new Map<string, Identity & { messageNumber: number }>();
+  /** The others, by `entryKey`. */
+  readonly #others = new Map<string, number>();
 
   set(entry: Identity, messageNumber: number): void {
-    const others = (this.#known.get(entry.uniqueId) ?? []).filter((each) => !isSame(each.entry, entry));
-    this.#known.set(entry.uniqueId, [...others, { entry, messageNumber }]);
+    const { uniqueId, fingerprint, copy } = entry;
+    const first = this.#first.get(uniqueId);
+    if (first === undefined) this.#first.set(uniqueId, { uniqueId, fingerprint, copy, messageNumber });
+    else if (isSame(first, entry)) first.messageNumber = messageNumber;
+    else this.#others.set(entryKey(entry), messageNumber);
   }
 
   /** The message number of the entry, if it has one. */
   holderOf(entry: Identity): number | undefined {
-    return this.#known.get(entry.uniqueId)?.find((each) => isSame(each.entry, entry))?.messageNumber;
+    const first = this.#first.get(entry.uniqueId);
+    if (first === undefined) return undefined;
+    return isSame(first, entry) ? first.messageNumber : this.#others.get(entryKey(entry));
   }
 }
 

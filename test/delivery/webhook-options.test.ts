@@ -71,9 +71,12 @@ suite('keys and credentials', { concurrency: true }, () => {
 
   test('headers of the config stand beside ours and never replace them', async () => {
     await using sink = await startHttpSink();
-    await post(sink.url, { headers: { 'X-Tenant': 'blue', 'X-MAILFERRY-Size': '0', 'User-Agent': 'other' } });
+    await post(sink.url, {
+      headers: { 'X-Tenant': 'blue', 'X-MAILFERRY-Size': '0', 'User-Agent': 'other', Constructor: 'me' },
+    });
     const { headers } = sink.requests[0] ?? assert.fail();
     assert.equal(headers['x-tenant'], 'blue');
+    assert.equal(headers['constructor'], 'me');
     assert.equal(headers['x-mailferry-size'], String(MAIL.length));
     assert.equal(headers['user-agent'], 'mailferry');
   });

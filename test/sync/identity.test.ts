@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { fingerprintOf, isWeak } from '../../src/mail/fingerprint.ts';
 import * as fc from 'fast-check';
-import { mayDelete, newEntry } from '../../src/sync/entry.ts';
+import { entryKey, mayDelete, newEntry } from '../../src/sync/entry.ts';
 import type { Entry } from '../../src/sync/entry.ts';
-import { matchGroup } from '../../src/sync/identity.ts';
+import { Assignments, matchGroup } from '../../src/sync/identity.ts';
 import type { Evidence, Row } from '../../src/sync/identity.ts';
 
 const A = 'AAAA';
@@ -241,5 +241,31 @@ suite('fingerprints', () => {
     assert.ok(isWeak(of('Subject: s\nFrom: a@b\n\n')));
     assert.ok(!isWeak(of(base)));
     assert.ok(isWeak(of('\n')));
+  });
+});
+
+suite('which entry is which message of a session', () => {
+  test('is known of each, however many share a unique-id', () => {
+    const names = fc.record({
+      uniqueId: fc.constantFrom('u', 'v'),
+      fingerprint: fc.constantFrom('', A, B),
+      copy: fc.nat(2),
+    });
+    fc.assert(
+      fc.property(fc.array(names), (identities) => {
+        const assigned = new Assignments();
+        const expected = new Map<string, number>();
+        for (const [messageNumber, identity] of identities.entries()) {
+          assigned.set(identity, messageNumber);
+          expected.set(entryKey(identity), messageNumber);
+        }
+        for (const uniqueId of ['u', 'v', 'w'])
+          for (const fingerprint of ['', A, B])
+            for (const copy of [0, 1, 2]) {
+              const identity = { uniqueId, fingerprint, copy };
+              assert.equal(assigned.holderOf(identity), expected.get(entryKey(identity)));
+            }
+      }),
+    );
   });
 });
