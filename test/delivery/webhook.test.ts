@@ -292,11 +292,10 @@ suite('answers', { concurrency: true }, () => {
     sink.when({ action: { status: 500, body: `\u001b[2J${'long '.repeat(1000)}` } });
     const { said } = await post(webhookConfig(sink));
     assert.ok(said.length < 320 && said.startsWith('HTTP 500: \\x1b[2Jlong long'));
-    await using other = await startHttpSink();
-    // Escapes make it longer than it came.
+    await using other = await startHttpSink(); // escapes make it longer than it came
     other.when({ action: { status: 500, body: '\u202e'.repeat(290) } });
-    const escaped = await post(webhookConfig(other));
-    assert.ok(escaped.said.length < 320 && escaped.said.startsWith('HTTP 500: \\u{202e}\\u{202e}'), escaped.said);
+    const { said: escaped } = await post(webhookConfig(other));
+    assert.match(escaped, /^HTTP 500: \\u\{202e\}.{1,300}$/);
   });
 
   for (const action of ['endlessAnswer', 'stallInAnswer'] as const) {
