@@ -294,8 +294,7 @@ suite('answers', { concurrency: true }, () => {
     assert.ok(said.length < 320 && said.startsWith('HTTP 500: \\x1b[2Jlong long'));
     await using other = await startHttpSink(); // escapes make it longer than it came
     other.when({ action: { status: 500, body: '\u202e'.repeat(290) } });
-    const { said: escaped } = await post(webhookConfig(other));
-    assert.match(escaped, /^HTTP 500: \\u\{202e\}.{1,300}$/);
+    assert.match((await post(webhookConfig(other))).said, /^HTTP 500: \\u\{202e\}.{1,300}$/);
   });
 
   for (const action of ['endlessAnswer', 'stallInAnswer'] as const) {
