@@ -1,6 +1,6 @@
 /**
- * The two limits that every destination has, whatever its kind: so many deliveries at a time, and so long for each. A
- * destination that hangs for ever holds up its own deliveries only, and each of those only for its time.
+ * The limits that every destination has, whatever its kind: so many deliveries at a time, here and over all workers, and so long
+ * for each. A destination that hangs for ever holds up its own deliveries only, and each of those only for its time.
  */
 
 import { Deadline, onAbort } from './deadline.ts';
