@@ -166,6 +166,13 @@ export const MUTATIONS: readonly Mutation[] = [
     tests: ['test/delivery/pure.test.ts'],
   },
   {
+    rule: 'who joins while the log is rewritten keeps its Redis',
+    file: 'src/store/embedded.ts',
+    find: '(await shortenLog(redis))) others = await othersIn(redis);',
+    replace: '(await shortenLog(redis))) others = 0;',
+    tests: ['test/store/embedded.test.ts'],
+  },
+  {
     rule: 'a header field is found by its name, blanks behind it aside',
     file: 'src/mail/header.ts',
     find: 'end > 0 && isBlank(line.charCodeAt(end - 1))',

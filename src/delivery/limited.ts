@@ -35,7 +35,10 @@ export function withLimits(destination: Destination, { limit, timeout, announces
       let deadline: Deadline | undefined;
       try {
         const most = shared?.most();
-        if (shared && most !== undefined && !(place = await shared.take(most, delivery.signal))) return stopped();
+        if (shared && most !== undefined) {
+          place = await shared.take(most, delivery.signal);
+          if (!place) return stopped();
+        }
         const may = delivery.mayBegin?.() ?? true;
         if (!(may instanceof Promise ? await may : may)) return stopped();
         const begun = delivery.begin?.();

@@ -77,6 +77,37 @@ suite('the embedded Redis', () => {
     await again.leave(reader);
   });
 
+  for (const what of ['somebody joins', 'it is killed'] as const) {
+    test(`${what} while that is written: all is there`, async (t) => {
+      const dataDir = await tempDir(t);
+      const embedded = await joinEmbeddedRedis(dataDir);
+      const at = { kind: 'socket', path: embedded.socket } as const;
+      const redis = ledgerConnection(at, `mailferry:${process.pid}:ledger`, () => undefined);
+      await redis.connect();
+      const pid = await redisPid(dataDir);
+      for (let round = 0; round < 50; round++) await redis.set('often', 'x'.repeat(100_000) + String(round));
+      const other = ledgerConnection(at, 'mailferry:1:ledger', () => undefined);
+      t.after(() => other.disconnect());
+      const rewrite = redis.bgrewriteaof.bind(redis);
+      redis.bgrewriteaof = async () => {
+        if (what === 'somebody joins') await other.connect();
+        const answer = await rewrite();
+        if (what === 'it is killed') process.kill(pid, 'SIGKILL');
+        return answer;
+      };
+      const began = performance.now();
+      await embedded.leave(redis).catch((error: unknown) => error);
+      t.diagnostic(`left within ${String(Math.round(performance.now() - began))} ms`);
+      assert.equal(runs(pid), what === 'somebody joins', 'only who uses it keeps it');
+      other.disconnect();
+      const again = await joinEmbeddedRedis(dataDir);
+      const reader = ledgerConnection(at, `mailferry:${process.pid}:ledger`, () => undefined);
+      await reader.connect();
+      assert.equal((await reader.get('often'))?.slice(-3), 'x49');
+      await again.leave(reader);
+    });
+  }
+
   test('two processes at one time start one server; the last to leave ends it; what was written is there later', async (t) => {
     const dataDir = await tempDir(t);
     const [first, second] = await Promise.all([visitor(dataDir), visitor(dataDir)]);
