@@ -80,7 +80,8 @@ function packagesInstalled() {
 function installPackages() {
   if (packagesInstalled()) return;
   say('installing the npm packages');
-  const done = run('npm', ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
+  // Not `npm ci`, which takes node_modules away first: from under a worker that runs from here.
+  const done = run('npm', ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
   if (!done || !packagesInstalled()) fail('npm could not install the packages (see above)');
 }
 
